@@ -1,0 +1,58 @@
+"""The reference backend: PyTorch, over a live network or a bundle's own weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kd_deploy.config.schema import Network
+from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.models.segmenter import Segmenter
+from kd_deploy.models.weights import load
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.environment import cpu_name
+from kd_deploy.runtime.model import Description, Model
+
+
+class TorchModel(Model):
+    """A network in PyTorch, float32, behind the same frame and mask as every deployed graph."""
+
+    def __init__(self, segmenter: Segmenter, size: tuple[int, int], device: torch.device) -> None:
+        self._graph = DeployedGraph(segmenter).to(device)
+        self._device = device
+        self.size = size
+
+    def describe(self) -> Description:
+        on_gpu = self._device.type == "cuda"
+        return Description(
+            backend="torch",
+            precision="fp32",
+            device=torch.cuda.get_device_name(self._device) if on_gpu else cpu_name(),
+            versions={"torch": torch.__version__, "numpy": np.__version__},
+        )
+
+    def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        training = self._graph.training
+        self._graph.eval()
+        try:
+            with torch.inference_mode():
+                masks = self._graph(torch.from_numpy(np.ascontiguousarray(frames)).to(self._device))
+        finally:
+            self._graph.train(training)
+        result: NDArray[np.uint8] = masks.cpu().numpy()
+        return result
+
+    def close(self) -> None:
+        """Nothing to free: the network is its maker's."""
+
+
+def open_backend(bundle: Bundle, precision: str) -> Model:
+    """The network that the bundle was exported from, with its float32 weights, on the CPU.
+
+    The reference is always float32; `precision` is that of the candidates and does not change it.
+    """
+    network = Network(**{**bundle.manifest["network"], "weights": "none"})
+    weights = bundle.vouched(bundle.manifest["reference"])
+    segmenter = load(network, str(weights), len(bundle.classes), key="reference")
+    return TorchModel(segmenter, bundle.size, torch.device("cpu"))

@@ -1,0 +1,49 @@
+"""The command line. Commands import what they need when they run, so that --help comes at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from kd_deploy.cli.demo import demo
+from kd_deploy.cli.deployment import benchmark, export, infer, parity
+from kd_deploy.cli.recipes import recipes
+from kd_deploy.cli.training import distill, evaluate, train
+from kd_deploy.runtime.errors import UserError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kd-deploy")
+def cli() -> None:
+    """Turn a big segmentation network into a small one that is proven on the device."""
+
+
+for command in (demo, recipes, train, distill, evaluate, export, parity, benchmark, infer):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; only a bug leaves as an exception."""
+    try:
+        return cli.main(arguments, prog_name="kd-deploy", standalone_mode=False) or 0
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has left; Python would complain of it on exit
+        return 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run())

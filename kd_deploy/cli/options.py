@@ -1,0 +1,85 @@
+"""Options that several commands share, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Item = TypeVar("Item")
+
+overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
+)
+device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+data = click.option("--data", type=click.Path(path_type=Path), help="The data set's folder.")
+split = click.option("--split", default="val", show_default=True)
+backend = click.option(
+    "--backend", default="onnxruntime-cpu", show_default=True, help="What runs the bundle."
+)
+precision = click.option("--precision", default="fp32", show_default=True)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON alone.")
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """HxW in pixels."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        height, _, width = str(value).lower().partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+            self.fail(f"{value!r} is no size; write HEIGHTxWIDTH, for example 360x480", param, ctx)
+        return int(height), int(width)
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON, alone on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Rows under a header on stdout; None is a dash, a float has two decimals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def counted(title: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """`items` under a progress bar."""
+    from kd_deploy.progress import Progress
+
+    with Progress(title, total) as progress:
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.advance(done)
+
+
+def keep(file: Path, result: Any) -> None:
+    """Write a result beside the bundle it is about; a bundle that may not be written to is no failure."""
+    from kd_deploy.runtime.errors import UserError
+    from kd_deploy.runtime.files import write_json
+
+    try:
+        write_json(file, result)
+    except UserError as error:
+        click.echo(f"not kept: {error}", err=True)

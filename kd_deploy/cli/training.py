@@ -1,0 +1,105 @@
+"""`kd-deploy train`, `distill` and `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kd_deploy.cli import options
+
+out = click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUN")
+seed = click.option("--seed", type=click.IntRange(min=0), help="Short for --set train.seed=N.")
+resume = click.option("--resume", is_flag=True, help="Go on with the run in RUN from its last checkpoint.")
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--role", type=click.Choice(["teacher", "student"]), required=True)
+@out
+@options.overrides
+@seed
+@options.device
+@resume
+def train(
+    recipe: str,
+    role: str,
+    output: Path,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    resume: bool,
+) -> None:
+    """Train the teacher, or the student alone, of RECIPE from the labels."""
+    from kd_deploy.config.load import load_recipe
+    from kd_deploy.train import train as run_training
+
+    loaded = load_recipe(recipe, _with_seed(overrides, seed))
+    _print_summary(output, run_training(loaded, role, output, device=device, resume=resume))
+
+
+@click.command()
+@click.argument("recipe")
+@out
+@click.option("--teacher", metavar="RUN|FILE|hub:ID", help="The trained teacher; else teacher.weights.")
+@options.overrides
+@seed
+@options.device
+@resume
+def distill(
+    recipe: str,
+    output: Path,
+    teacher: str | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    resume: bool,
+) -> None:
+    """Train the student of RECIPE with its distillation terms."""
+    from kd_deploy.config.load import load_recipe
+    from kd_deploy.train import distill as run_distillation
+
+    loaded = load_recipe(recipe, _with_seed(overrides, seed))
+    summary = run_distillation(loaded, output, teacher=teacher, device=device, resume=resume)
+    _print_summary(output, summary)
+
+
+def _with_seed(overrides: Sequence[str], seed: int | None) -> list[str]:
+    return [*overrides, *([] if seed is None else [f"train.seed={seed}"])]
+
+
+def _print_summary(run: Path, summary: dict[str, Any]) -> None:
+    rows = [(name, summary[name]) for name in ("miou", "boundary_iou", "pixel_accuracy", "seconds")]
+    options.print_table(("", str(run)), rows)
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|BUNDLE")
+@options.data
+@options.split
+@options.backend
+@options.precision
+@options.device
+@options.as_json
+def evaluate(
+    source: Path, data: Path | None, split: str, backend: str, precision: str, device: str, as_json: bool
+) -> None:
+    """Score a run (in PyTorch) or a bundle (on a backend) over a whole split."""
+    from kd_deploy.deploy import open_for_evaluation
+    from kd_deploy.evaluate import score, to_json
+    from kd_deploy.progress import Progress
+
+    model, dataset = open_for_evaluation(
+        source, data, split, backend=backend, precision=precision, device=device
+    )
+    with model, Progress("evaluate", len(dataset)) as progress:
+        result = to_json(score(model, dataset, progress=lambda done, total: progress.advance(done)), model)
+    if as_json:
+        options.print_json(result)
+        return
+    scores = [(name, result[name]) for name in ("miou", "boundary_iou", "pixel_accuracy", "mean_accuracy")]
+    classes = [(f"  {name}", iou) for name, iou in result["classes"].items()]
+    title = f"{source} on {result['backend']} {result['precision']}, {result['images']} images"
+    options.print_table(("", title), [*scores, *classes])

@@ -1,0 +1,1 @@
+"""The data sets: labelled frames by index, and the stream of training batches made of them."""

@@ -1,0 +1,81 @@
+"""The endless, shuffled, augmented stream of training samples, addressed by number.
+
+Sample k is a pure function of the seed and k: a resumed run goes on with exactly the batches that a run
+without a break would have seen, whatever the number of workers or processes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from kd_deploy.config.schema import Augment, Train
+from kd_deploy.data.dataset import Dataset
+from kd_deploy.runtime.frames import IGNORE
+
+MEAN_COLOR = (124, 116, 104)
+"""ImageNet's mean in RGB: what a crop is padded with."""
+
+Batch = tuple[Tensor, Tensor]
+"""Pictures (B, 3, H, W) uint8 RGB and labels (B, H, W) uint8, 255 = ignored."""
+
+
+def augmentation(augment: Augment, crop: tuple[int, int], size: tuple[int, int]) -> v2.Compose:
+    """Random scale, crop (padding is ignored by every loss), flip and colour jitter, for frames of `size`."""
+    steps: list[torch.nn.Module] = []
+    if augment.scale != (1.0, 1.0):
+        steps.append(v2.ScaleJitter(size, augment.scale, antialias=True))
+    fill = {tv_tensors.Image: MEAN_COLOR, tv_tensors.Mask: IGNORE}
+    steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill=fill))
+    if augment.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if augment.color:
+        steps.append(v2.ColorJitter(augment.color, augment.color, augment.color))
+    return v2.Compose(steps)
+
+
+class Stream(TorchDataset[Batch]):
+    """Training sample k of a run: epoch k // n's shuffle, and an augmentation drawn for k alone."""
+
+    def __init__(self, dataset: Dataset, train: Train, size: tuple[int, int]) -> None:
+        self._dataset = dataset
+        self._seed = train.seed
+        self._augment = augmentation(train.augment, train.crop, size)
+
+    def __getitem__(self, k: int) -> Batch:
+        epoch, position = divmod(k, len(self._dataset))
+        frame = self._dataset[int(_shuffle(self._seed, epoch, len(self._dataset))[position])]
+        if frame.label is None:
+            raise ValueError(f"{frame.name}: training needs a label")
+        rgb = np.ascontiguousarray(frame.image[..., ::-1].transpose(2, 0, 1))
+        image = tv_tensors.Image(torch.from_numpy(rgb))
+        label = tv_tensors.Mask(torch.from_numpy(frame.label))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence([self._seed, k]).generate_state(1)[0]))
+            image, label = self._augment(image, label)
+        return image.as_subclass(Tensor), label.as_subclass(Tensor)
+
+
+@lru_cache(maxsize=2)
+def _shuffle(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def loader(stream: Stream, train: Train, *, start: int) -> DataLoader[Batch]:
+    """The batches of iterations `start` to the end of the run."""
+    return DataLoader(
+        stream,
+        batch_size=train.batch_size,
+        sampler=range(start * train.batch_size, train.iterations * train.batch_size),
+        num_workers=train.workers,
+        persistent_workers=train.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

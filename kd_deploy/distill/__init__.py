@@ -1,0 +1,1 @@
+"""Distillation: the methods (one file a paper), their schedules, and the objective that sums them."""

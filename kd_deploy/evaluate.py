@@ -1,0 +1,40 @@
+"""Score any model (a network in training, a run, a bundle on any backend) on a data set, by one code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kd_deploy.data.dataset import Dataset, frames
+from kd_deploy.runtime.metrics import Result, Score
+from kd_deploy.runtime.model import Model
+from kd_deploy.runtime.segment import segment
+
+
+def score(model: Model, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Result:
+    """The scores over every frame of `dataset`; frames of another size than the model's are resized for it
+    and the mask is brought back, so the truth is never resampled."""
+    total = Score(dataset.classes)
+    for number, frame in enumerate(frames(dataset), start=1):
+        if frame.label is None:
+            raise ValueError(f"{frame.name}: has no label")
+        total.update(frame.label, segment(model, frame.image), frame.name)
+        if progress:
+            progress(number, len(dataset))
+    return total.result()
+
+
+def to_json(result: Result, model: Model) -> dict[str, Any]:
+    """What `evaluate --json` prints: scores in points (0 to 100), null where nothing was labelled."""
+    description = model.describe()
+    return {
+        "miou": result.miou,
+        "pixel_accuracy": result.pixel_accuracy,
+        "mean_accuracy": result.mean_accuracy,
+        "boundary_iou": result.boundary_iou,
+        "classes": result.classes,
+        "boundary_classes": result.boundary_classes,
+        "images": result.images,
+        "backend": description.backend,
+        "precision": description.precision,
+    }

@@ -1,0 +1,1 @@
+"""The networks: one interface over segmentation-models-pytorch, and where their weights come from."""

@@ -1,0 +1,154 @@
+"""The RUN directory: what a training run leaves behind, and how the other commands read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kd_deploy.config.load import dump_recipe, load_recipe
+from kd_deploy.config.schema import Network, Recipe, Train
+from kd_deploy.models.weights import ROLE_WEIGHTS
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import atomic_file, cannot_write, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, its recipe, the role of the network that it trains, and its teacher's source."""
+
+    path: Path
+    recipe: Recipe
+    role: str
+    teacher: str | None
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, role: str, *, teacher: str | None, resume: bool) -> Run:
+        """Claim the folder for a new run, or, with `resume`, go on with the run that is in it.
+
+        Raises:
+            UserError: the folder is taken, or holds a run of another recipe.
+        """
+        run = cls(path, recipe, role, teacher)
+        if resume and path.is_dir():
+            cls.open(path)._check_same(run)
+            return run
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path}: exists already; --resume goes on with a run, or choose another name")
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        with atomic_file(path / "recipe.yaml") as temporary:
+            temporary.write_text(dump_recipe(recipe), encoding="utf-8")
+        write_json(path / "run.json", {"role": role, "teacher": teacher})
+        return run
+
+    def _check_same(self, other: Run) -> None:
+        mine, its = (
+            [f"role: {run.role}", f"teacher: {run.teacher}", *dump_recipe(run.recipe).splitlines(), ""]
+            for run in (self, other)
+        )
+        for a, b in zip(mine, its, strict=False):
+            if a != b:
+                raise UserError(
+                    f"{self.path}: --resume needs the run's own recipe; the run has {a.strip()!r}, the command "
+                    f"{b.strip()!r}; give {self.path / 'recipe.yaml'} as the recipe"
+                )
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Read a run's recipe and role.
+
+        Raises:
+            UserError: no run there.
+        """
+        try:
+            facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            role, teacher = facts["role"], facts["teacher"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: is no run; kd-deploy train or kd-deploy distill makes one with -o {path}"
+            ) from error
+        return cls(path, load_recipe(str(path / "recipe.yaml")), role, teacher)
+
+    @property
+    def network(self) -> Network:
+        """The recipe's section of the network that is trained."""
+        return self.recipe.teacher if self.role == "teacher" else self.recipe.student
+
+    @property
+    def train(self) -> Train:
+        """How that network is trained."""
+        own = self.recipe.teacher.train if self.role == "teacher" else None
+        return own or self.recipe.train
+
+    @property
+    def weights(self) -> Path:
+        return self.path / ROLE_WEIGHTS[self.role]
+
+    def save_weights(self, state: dict[str, Tensor]) -> None:
+        with atomic_file(self.weights) as temporary:
+            save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
+
+    def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
+        """Write checkpoints/NAME.pt: one file, so that replacing it is one atomic step."""
+        with atomic_file(self.path / "checkpoints" / f"{name}.pt") as temporary:
+            torch.save(state, temporary)
+
+    def load_checkpoint(self, name: str) -> dict[str, Any] | None:
+        """The state saved as NAME, or None where the run has not come so far."""
+        file = self.path / "checkpoints" / f"{name}.pt"
+        if not file.exists():
+            return None
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def log(self, record: dict[str, Any]) -> None:
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """metrics.jsonl's lines, in order."""
+        if self.metrics.exists():
+            for line in self.metrics.read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of steps that a killed run logged but did not save; resuming does them again."""
+        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
+        kept = [line for line in lines if _step(line) <= step]
+        with atomic_file(self.metrics) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json.
+
+        Raises:
+            UserError: the run is not finished.
+        """
+        file = self.path / "summary.json"
+        if not file.exists():
+            raise UserError(f"{self.path}: the run is not finished; go on with --resume")
+        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return summary
+
+
+def _step(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:
+        return float("inf")  # a line cut off by a kill

@@ -1,0 +1,222 @@
+"""The training loop: one network, one objective, a frozen teacher where there is one."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from kd_deploy.data.dataset import Dataset, verify
+from kd_deploy.data.stream import Stream, loader
+from kd_deploy.distill.objective import Losses, Objective
+from kd_deploy.evaluate import score, to_json
+from kd_deploy.export.torch_backend import TorchModel
+from kd_deploy.models.segmenter import Segmenter
+from kd_deploy.optim import make_optimizer, make_scheduler
+from kd_deploy.progress import Progress
+from kd_deploy.run import Run
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.signals import Interrupt
+
+
+class Trainer:
+    """Trains `segmenter` for a run: metrics, checkpoints and TensorBoard events on the way.
+
+    The teacher is put into eval mode and runs under no_grad; nothing of it is optimised or saved.
+
+    Attributes:
+        step: iterations done, over all sittings of the run.
+        seconds: time spent in them.
+        result: the last evaluation, as `evaluate --json` prints it.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        segmenter: Segmenter,
+        objective: Objective,
+        teacher: Segmenter | None,
+        datasets: tuple[Dataset, Dataset],
+        accelerator: Accelerator,
+    ) -> None:
+        self.run, self.settings, self.accelerator = run, run.train, accelerator
+        self.objective = objective
+        self.train_set, self.val_set = datasets
+        self.size = verify(self.train_set)
+        self.teacher = teacher.to(accelerator.device).eval().requires_grad_(False) if teacher else None
+        self.segmenter = segmenter.to(accelerator.device)
+        optimizer = make_optimizer(self.settings.optimizer, segmenter)
+        self.model, self.optimizer = accelerator.prepare(self.segmenter, optimizer)
+        self.scheduler = make_scheduler(optimizer, self.settings)
+        self.window = Window()
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.result: dict[str, Any] = {}
+
+    def fit(self) -> None:
+        """Train from the last checkpoint, or from the beginning, to the last iteration.
+
+        Raises:
+            UserError: a frame is damaged, the disk refuses, or a loss is not finite.
+            KeyboardInterrupt: Ctrl-C, once the step under way is done and saved.
+        """
+        self._restore()
+        stream = Stream(self.train_set, self.settings, self.size)
+        batches = self.accelerator.prepare(loader(stream, self.settings, start=self.step))
+        title, total = self.run.path.name, self.settings.iterations
+        with (
+            SummaryWriter(str(self.run.path), purge_step=self.step + 1) as self.writer,
+            Progress(title, total, self.step) as self.progress,
+            Interrupt() as interrupt,
+        ):
+            for images, labels in batches:
+                self._timed_step(images, labels)
+                if interrupt.asked:
+                    self._save("last")
+                    raise KeyboardInterrupt
+
+    def _timed_step(self, images: Tensor, labels: Tensor) -> None:
+        losses = self._train_step(images, labels)
+        self.window.add(losses, len(images))
+        self.progress.advance(self.step)
+        last = self.step == self.settings.iterations
+        if self.step % self.settings.log_every == 0 or last:
+            self._log()
+        if self.step % self.run.recipe.evaluate.every == 0 or last:
+            self._evaluate()
+
+    def _train_step(self, images: Tensor, labels: Tensor) -> Losses:
+        self.model.train()
+        images = images.float()
+        student = self.model(images)
+        with torch.no_grad(), self.accelerator.autocast():
+            teacher = self.teacher(images) if self.teacher else None
+        losses = self.objective(student, teacher, labels, progress=self.step / self.settings.iterations)
+        self.accelerator.backward(losses.total)
+        if self.settings.clip:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        self.step += 1
+        return losses
+
+    def _log(self) -> None:
+        means, seconds, images = self.window.close()
+        self.seconds += seconds
+        for name, mean in means.items():
+            if not math.isfinite(mean):
+                raise UserError(
+                    f"{self.run.path}: at step {self.step} the loss term {name} is {mean}; lower "
+                    "train.optimizer.lr or the term's weight and start again"
+                )
+        record = {
+            "step": self.step,
+            **means,
+            "lr": self.scheduler.get_last_lr()[0],
+            "images_per_second": round(images / seconds, 3),
+        }
+        self.progress.interval(self.step, means)
+        if self.accelerator.is_main_process:
+            self.run.log({"kind": "train", **record})
+            for name, value in record.items():
+                self.writer.add_scalar(f"train/{name}", value, self.step)
+
+    def _evaluate(self) -> None:
+        self.window.pause()
+        model = TorchModel(self.segmenter, self.size, self.accelerator.device)
+        result = score(model, self.val_set)
+        self.result = to_json(result, model)
+        miou = result.miou or 0.0
+        self.progress.note(
+            f"step {self.step}: val mIoU {miou:.2f}, boundary IoU {result.boundary_iou or 0.0:.2f}"
+        )
+        if self.accelerator.is_main_process:
+            self.run.log({"kind": "evaluate", "step": self.step, **self.result})
+            self.writer.add_scalar("val/miou", miou, self.step)
+        if miou > self.best:
+            self.best = miou
+            self._save("best")
+        self._save("last")
+        self.window.go_on()
+
+    def _save(self, name: str) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        self.run.save_checkpoint(
+            name,
+            {
+                "step": self.step,
+                "network": self.segmenter.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": scaler.state_dict() if scaler else {},
+                "rng": torch.get_rng_state(),
+                "window": self.window.state(),
+                "seconds": self.seconds,
+                "best": self.best,
+                "result": self.result,
+            },
+        )
+
+    def _restore(self) -> None:
+        state = self.run.load_checkpoint("last")
+        self.run.forget_after(state["step"] if state else 0)
+        if state is None:
+            return
+        self.segmenter.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["rng"])
+        self.window = Window(**state["window"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.best, self.result = state["best"], state["result"]
+
+
+class Window:
+    """Means of every loss term and the time spent over one logging interval, evaluations left out.
+
+    Sums stay on the device until the interval ends, so that a step does not wait for the numbers.
+    """
+
+    def __init__(
+        self, sums: dict[str, Tensor] | None = None, steps: int = 0, images: int = 0, seconds: float = 0.0
+    ) -> None:
+        self._sums = sums or {}
+        self._steps, self._images, self._seconds = steps, images, seconds
+        self.go_on()
+
+    def go_on(self) -> None:
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        self._seconds += time.perf_counter() - self._since
+
+    def add(self, losses: Losses, images: int) -> None:
+        values = {"loss": losses.total, **losses.raw}
+        values |= {f"{name}.weighted": value for name, value in losses.weighted.items()}
+        for name, value in values.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._steps += 1
+        self._images += images
+
+    def close(self) -> tuple[dict[str, float], float, int]:
+        """The means by name, the seconds and the images of the interval; a new one begins."""
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        self.pause()
+        closed = means, self._seconds, self._images
+        self.__init__()  # type: ignore[misc]
+        return closed
+
+    def state(self) -> dict[str, Any]:
+        """What `Window(**state)` goes on from."""
+        seconds = self._seconds
+        return {"sums": self._sums, "steps": self._steps, "images": self._images, "seconds": seconds}

@@ -1,0 +1,1 @@
+"""Run a bundle on the device: numpy, OpenCV and one backend, never torch."""

@@ -1,0 +1,1 @@
+"""The backends, one file each; `kd_deploy.runtime.model.open_model` picks one by name."""

@@ -1,0 +1,148 @@
+"""Read a bundle: its manifest, its model files, its golden frames, all verified before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.runtime.errors import UserError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files match their manifest.
+
+    Attributes:
+        path: the bundle's folder.
+        manifest: manifest.json as it was read.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Read and verify a bundle.
+
+        Raises:
+            UserError: no bundle there, one of another schema, or a file that is missing or was changed.
+        """
+        file = path / MANIFEST
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(
+                f"{path}: is no bundle, {MANIFEST} cannot be read; write one with kd-deploy export"
+            ) from error
+        except ValueError as error:
+            raise UserError(f"{file}: is damaged ({error}); export the bundle again") from error
+        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+            found = manifest.get("schema") if isinstance(manifest, dict) else None
+            raise UserError(f"{file}: schema {found!r}, this version reads {SCHEMA}; export the bundle again")
+        bundle = cls(path, manifest)
+        bundle._verify()
+        return bundle
+
+    def _verify(self) -> None:
+        try:
+            files = dict(self.manifest["files"])
+            _ = self.classes, self.palette, self.size, self.manifest["models"], self.manifest["golden"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.path / MANIFEST}: is incomplete ({error}); export the bundle again"
+            ) from error
+        for name, expected in files.items():
+            file = self.file(name)
+            if not file.is_file():
+                raise UserError(f"{file}: is missing from the bundle; copy or export the bundle again")
+            if sha256(file) != expected:
+                raise UserError(
+                    f"{file}: was changed after the export (its sha256 is not the manifest's); "
+                    "copy or export the bundle again"
+                )
+
+    def file(self, name: str) -> Path:
+        """The path of a file that the manifest names.
+
+        Raises:
+            UserError: the name leads out of the bundle.
+        """
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise UserError(
+                f"{self.path / MANIFEST}: {name!r} leads out of the bundle; do not use this bundle"
+            )
+        return self.path / relative
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by id."""
+        return tuple(self.manifest["classes"])
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """(C, 3) uint8, RGB: the colour of each class."""
+        return np.array(self.manifest["palette"], np.uint8).reshape(len(self.classes), 3)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of the frames the models take."""
+        height, width = self.manifest["input"]["size"]
+        return int(height), int(width)
+
+    def model_file(self, precision: str) -> Path:
+        """The ONNX file of a precision.
+
+        Raises:
+            UserError: the bundle has no such precision, or its manifest does not vouch for the file.
+        """
+        models = self.manifest["models"]
+        if precision not in models:
+            raise UserError(
+                f"{self.path}: holds no {precision} model, only {', '.join(models)}; "
+                f"kd-deploy export RUN --precision {precision} writes one"
+            )
+        return self.vouched(models[precision])
+
+    def vouched(self, name: str) -> Path:
+        """The path of a file whose sha256 stands in the manifest (and was verified on opening)."""
+        if name not in self.manifest["files"]:
+            raise UserError(
+                f"{self.path / MANIFEST}: names {name!r} without a sha256; export the bundle again"
+            )
+        return self.file(name)
+
+    def golden(self) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+        """The golden frames: name, frame (H, W, 3) uint8 BGR, and PyTorch's mask (H, W) uint8."""
+        for entry in self.manifest["golden"]:
+            frame = _read(self.vouched(entry["frame"]), cv2.IMREAD_COLOR)
+            mask = _read(self.vouched(entry["mask"]), cv2.IMREAD_GRAYSCALE)
+            yield entry["name"], frame, mask
+
+
+def _read(path: Path, mode: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), mode)
+    if image is None:
+        raise UserError(f"{path}: cannot be decoded; copy or export the bundle again")
+    decoded: NDArray[np.uint8] = image
+    return decoded

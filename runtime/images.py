@@ -1,0 +1,62 @@
+"""Read pictures so that a damaged file is an error, never a grey half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.runtime.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A picture as (H, W, 3) uint8, BGR.
+
+    Raises:
+        UserError: the file is missing, truncated or no picture.
+    """
+    return _read(path, cv2.IMREAD_COLOR)
+
+
+def read_label(path: Path) -> NDArray[np.uint8]:
+    """A label map as (H, W) uint8, the ids as they stand in the file (palette PNGs too).
+
+    Raises:
+        UserError: the file is missing, truncated, no picture, or not single-channel 8-bit.
+    """
+    label = _read(path, cv2.IMREAD_UNCHANGED)
+    if label.ndim != 2 or label.dtype != np.uint8:
+        channels = 1 if label.ndim == 2 else label.shape[2]
+        raise UserError(
+            f"{path}: is no label map ({channels} channels of {label.dtype}); it must be an 8-bit "
+            "single-channel PNG of class ids"
+        )
+    return label
+
+
+def _read(path: Path, mode: int) -> NDArray[np.uint8]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its rights"
+        ) from error
+    if _truncated(data):
+        raise UserError(f"{path}: is truncated; copy or download it again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    if image is None:
+        raise UserError(f"{path}: cannot be decoded as a picture; replace it or take it out")
+    return image  # type: ignore[no-any-return]
+
+
+def _truncated(data: bytes) -> bool:
+    """Whether the end mark is missing: OpenCV decodes what is there of a cut JPEG and says nothing."""
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-4096:]
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-4096:]
+    return False

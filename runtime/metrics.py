@@ -1,0 +1,197 @@
+"""Segmentation scores: mIoU, accuracies and boundary IoU, one code for PyTorch and for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.frames import IGNORE
+
+Mask = NDArray[np.uint8]
+Counts = NDArray[np.int64]
+
+BOUNDARY_RATIO = 0.02
+"""Width of the boundary band over the image's diagonal (Cheng et al. 2021, section 5)."""
+
+_EXACT = 1 << 24
+"""cv2.calcHist counts in integers but hands them over as float32, which holds whole numbers up to here."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores in points, 0 to 100; None where nothing was labelled.
+
+    A class that stands neither in the truth nor in the prediction has no IoU (None) and is left out of the
+    means; a class that was only predicted has IoU 0 and counts in `miou`.
+
+    Attributes:
+        miou: mean of the classes' IoU, each over the whole split.
+        pixel_accuracy: share of the labelled pixels that are right.
+        mean_accuracy: mean over the classes in the truth of the share of their pixels that are right.
+        boundary_iou: mean of the classes' boundary IoU.
+        classes: IoU by class name.
+        boundary_classes: boundary IoU by class name.
+        images: number of frames.
+        confusion: (C, C) int64 pixels, row = truth, column = prediction.
+    """
+
+    miou: float | None
+    pixel_accuracy: float | None
+    mean_accuracy: float | None
+    boundary_iou: float | None
+    classes: dict[str, float | None]
+    boundary_classes: dict[str, float | None]
+    images: int
+    confusion: Counts = field(repr=False, compare=False)
+
+
+class Score:
+    """Counts over the frames of a split, exact in int64.
+
+    Boundary IoU (Cheng et al. 2021, arXiv 2103.16562): of each class's mask the pixels within d of its
+    contour, d = max(1, round(0.02 * diagonal)) in chessboard distance, the image border being contour;
+    intersection over union, both summed over the split as for IoU. Ignored pixels count nowhere, and an
+    ignored neighbour makes no contour, neither in the truth nor in the prediction.
+
+    Args:
+        class_names: the C <= 255 class names by id.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        count = len(class_names)
+        if not 1 <= count <= IGNORE:
+            raise UserError(
+                f"classes: {count} of them; 1 to {IGNORE} can be scored, id {IGNORE} means ignored"
+            )
+        self.class_names = tuple(class_names)
+        # One vector, so that ranks are summed in one call; the rest are views of it.
+        self._counts: Counts = np.zeros(count * count + 3 * count + 1, np.int64)
+        self._confusion = self._counts[: count * count].reshape(count, count)
+        self._bands = self._counts[count * count : -1].reshape(3, count)  # truth, prediction, both
+
+    def update(self, truth: Mask, prediction: Mask, name: str = "frame") -> None:
+        """Add one frame.
+
+        Args:
+            truth: (H, W) uint8 class ids, 255 = ignored.
+            prediction: (H, W) uint8 class ids.
+            name: what a message calls the frame.
+
+        Raises:
+            UserError: the shapes differ, or an id belongs to no class.
+        """
+        count = len(self.class_names)
+        if truth.shape != prediction.shape:
+            raise UserError(
+                f"{name}: the label map is {_size(truth)} and the mask {_size(prediction)}; "
+                "resize one to the other with INTER_NEAREST"
+            )
+        truth, prediction = np.ascontiguousarray(truth), np.ascontiguousarray(prediction)
+        ignored: Mask = (truth == IGNORE) * np.uint8(255)
+        check_ids(truth & ~ignored, count, f"{name}: the label map")
+        check_ids(prediction, count, f"{name}: the mask")
+        prediction = prediction | ignored
+        self._confusion += _joint_histogram(truth, prediction, count)
+        # Off the band a pixel takes one id more, so that one histogram holds both bands and what they share.
+        width = boundary_width(truth.shape)
+        truth = np.minimum(truth | ~_band(truth, ignored, width), np.uint8(count))
+        prediction = np.minimum(prediction | ~_band(prediction, ignored, width), np.uint8(count))
+        joint = _joint_histogram(truth, prediction, count + 1)
+        self._bands += [joint.sum(axis=1)[:count], joint.sum(axis=0)[:count], np.diagonal(joint)[:count]]
+        self._counts[-1] += 1
+
+    def counts(self) -> Counts:
+        """A copy of all counts as one int64 vector; ranks sum theirs and hand the sum to `from_counts`."""
+        return self._counts.copy()
+
+    @classmethod
+    def from_counts(cls, class_names: Sequence[str], counts: Counts) -> Score:
+        """The score whose `counts()` are `counts`."""
+        score = cls(class_names)
+        if counts.shape != score._counts.shape:
+            raise ValueError(
+                f"{len(class_names)} classes have {score._counts.size} counts, got {counts.size}"
+            )
+        score._counts[:] = counts
+        return score
+
+    def __add__(self, other: Score) -> Score:
+        if self.class_names != other.class_names:
+            raise ValueError("scores of different classes cannot be added")
+        return Score.from_counts(self.class_names, self._counts + other._counts)
+
+    def result(self) -> Result:
+        """The scores of all frames so far."""
+        hits = np.diagonal(self._confusion)
+        truth, prediction = self._confusion.sum(axis=1), self._confusion.sum(axis=0)
+        truth_band, band, both = self._bands
+        classes = _points(hits, truth + prediction - hits)
+        boundary = _points(both, truth_band + band - both)
+        (accuracy,) = _points(hits.sum(keepdims=True), truth.sum(keepdims=True))
+        return Result(
+            miou=_mean(classes),
+            pixel_accuracy=accuracy,
+            mean_accuracy=_mean(_points(hits, truth)),
+            boundary_iou=_mean(boundary),
+            classes=dict(zip(self.class_names, classes, strict=True)),
+            boundary_classes=dict(zip(self.class_names, boundary, strict=True)),
+            images=int(self._counts[-1]),
+            confusion=self._confusion.copy(),
+        )
+
+
+def check_ids(mask: Mask, classes: int, name: str) -> None:
+    """Raise a UserError if a pixel of `mask`, (H, W) uint8, has an id of `classes` or above."""
+    if mask.size and (highest := int(mask.max())) >= classes:
+        raise UserError(
+            f"{name}: has class id {highest}, but the {classes} classes end at {classes - 1}; "
+            f"map it to a class, or to {IGNORE} in a label map"
+        )
+
+
+def boundary_width(shape: tuple[int, ...]) -> int:
+    """d of boundary IoU in pixels, for an image of `shape` (height, width)."""
+    return max(1, round(BOUNDARY_RATIO * float(np.hypot(shape[0], shape[1]))))
+
+
+def _band(mask: Mask, ignored: Mask, width: int) -> Mask:
+    """255 on the pixels within `width` of their own class's contour, else 0, for all classes in one pass.
+
+    A pixel is there exactly when the square window of 2 * width + 1 around it holds a second label or leaves
+    the image. Ignored pixels are neutral to the minimum and the maximum: they make no contour.
+    """
+    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    band: Mask = cv2.compare(
+        cv2.dilate(mask & ~ignored, window), cv2.erode(mask | ignored, window), cv2.CMP_NE
+    )
+    band[:width] = band[-width:] = 255
+    band[:, :width] = band[:, -width:] = 255
+    return band
+
+
+def _joint_histogram(first: Mask, second: Mask, bins: int) -> Counts:
+    """(bins, bins) int64: pixels per pair of ids; pairs with an id of `bins` or above drop out."""
+    rows = max(1, _EXACT // first.shape[1])
+    total: Counts = np.zeros((bins, bins), np.int64)
+    for top in range(0, first.shape[0], rows):
+        pair = [first[top : top + rows], second[top : top + rows]]
+        total += cv2.calcHist(pair, [0, 1], None, [bins, bins], [0, bins, 0, bins]).astype(np.int64)
+    return total
+
+
+def _points(part: Counts, whole: Counts) -> list[float | None]:
+    return [100.0 * float(p) / float(w) if w else None for p, w in zip(part, whole, strict=True)]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _size(mask: Mask) -> str:
+    return "x".join(map(str, mask.shape))

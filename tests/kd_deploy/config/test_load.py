@@ -1,0 +1,373 @@
+"""Every problem of a recipe at once, in plain words, with its line; overrides; and the dump."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kd_deploy.config.library import packaged
+from kd_deploy.config.load import dump_recipe, load_recipe
+from kd_deploy.config.schema import CamVidData, Recipe
+from kd_deploy.config.source import RecipeError
+from kd_deploy.runtime.errors import UserError
+
+GOOD = """\
+data:
+  format: synthetic
+student:
+  arch: deeplabv3plus
+  encoder: mobilenet_v2
+teacher:
+  arch: deeplabv3plus
+  encoder: resnet34
+distill:
+  - method: kd
+    weight: 1
+train:
+  iterations: 100
+  batch_size: 4
+  crop: [64, 64]
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Any:
+    """Loads GOOD with lines replaced, and gives the problems with the file's name shortened."""
+    path = tmp_path / "r.yaml"
+
+    def problems(*edits: tuple[str, str], overrides: tuple[str, ...] = ()) -> list[str]:
+        text = GOOD
+        for old, new in edits:
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        path.write_text(text)
+        try:
+            load_recipe(str(path), overrides)
+        except RecipeError as error:
+            return str(error).replace(str(path), "r.yaml").splitlines()
+        return []
+
+    return problems
+
+
+def test_the_plain_recipe_is_good(recipe: Any) -> None:
+    assert recipe() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "  iterations: 100",
+            "  iterations: 100\n  iteratons: 100",
+            "14: train.iteratons: unknown key (did you mean 'iterations'?)",
+        ),
+        (
+            "crop: [64, 64]",
+            "crop: [64, 64]\n  optimizer:\n    name: sgdd",
+            "17: train.optimizer.name: 'sgdd' is not one of sgd, adamw (did you mean 'sgd'?)",
+        ),
+        (
+            "crop: [64, 64]",
+            "crop: [64, 64]\n  optimizer: {name: AdamW}",
+            "16: train.optimizer.name: 'AdamW' is not one of sgd, adamw (did you mean 'adamw'?)",
+        ),
+        ("  batch_size: 4", "  batch_size: 1", "14: train.batch_size: must be at least 2, not 1"),
+        ("  batch_size: 4", "  batch_size: [4]", "14: train.batch_size: must be a whole number, not [4]"),
+        ("  batch_size: 4", "  batch_size: true", "14: train.batch_size: must be a number, not true"),
+        ("  batch_size: 4", "  batch_size: 4.5", "14: train.batch_size: must be a whole number, not 4.5"),
+        ("  batch_size: 4", "  batch_size:", "14: train.batch_size: must be a whole number, not empty"),
+        (
+            "  batch_size: 4",
+            "  batch_size: 4\n  clip: .inf",
+            "15: train.clip: must be a finite number, not inf",
+        ),
+        ("  batch_size: 4", "  batch_size: 4\n  clip: 0", "15: train.clip: must be greater than 0, not 0"),
+        ("  batch_size: 4", "  batch_size: 4\n  clip: yes", "15: train.clip: must be a number, not 'yes'"),
+        (
+            "  batch_size: 4",
+            "  batch_size: 4\n  lr: 1",
+            "15: train.lr: unknown key (did you mean 'optimizer.lr'?)",
+        ),
+        (
+            "  batch_size: 4",
+            "  batch_size: 4\n  augment: {flip: yes}",
+            "15: train.augment.flip: must be true or false, not 'yes'",
+        ),
+        ("crop: [64, 64]", "crop: [64]", "15: train.crop: has too few values: [64]"),
+        ("crop: [64, 64]", "crop: []", "15: train.crop: has too few values: []"),
+        ("crop: [64, 64]", "crop: [64, 64, 3]", "15: train.crop: must have 2 values, not 3"),
+        ("crop: [64, 64]", "crop: 64", "15: train.crop: must be a list, not 64"),
+        ("crop: [64, 64]", "crop: [64, x]", "15: train.crop[1]: must be a whole number, not 'x'"),
+        ("  batch_size: 4\n", "", "12: train.batch_size: missing key"),
+        ("format: synthetic", "root: x", "1: data.format: missing key"),
+        (
+            "format: synthetic",
+            "format: synthetc",
+            "2: data.format: 'synthetc' is not one of camvid, synthetic (did you mean 'synthetic'?)",
+        ),
+        ("format: synthetic", "format: camvid", "1: data.root: missing key"),
+        (
+            "format: synthetic",
+            "{format: camvid, rot: x, root: y}",
+            "2: data.rot: unknown key (did you mean 'root'?)",
+        ),
+        ("  encoder: resnet34", "  encoder: ''", "8: teacher.encoder: must not be empty"),
+        ("  encoder: resnet34", "  encoder: 34", "8: teacher.encoder: must be text, not 34"),
+        (
+            "data:\n  format: synthetic\n",
+            "data: camvid\n",
+            "1: data: must be a section (key: value), not 'camvid'",
+        ),
+        (
+            "distill:\n  - method: kd\n    weight: 1\n",
+            "distill: kd\n",
+            "9: distill: must be a list, not 'kd'",
+        ),
+        ("method: kd", "method: kdd", "10: distill[0].method: 'kdd' is not one of"),
+        ("  - method: kd\n    weight: 1", "  - weight: 1", "10: distill[0].method: missing key"),
+        (
+            "  - method: kd\n    weight: 1",
+            "  - kd",
+            "10: distill[0]: must be a section (key: value), not 'kd'",
+        ),
+        ("    weight: 1", "    weight: -1", "11: distill[0].weight: must be at least 0, not -1"),
+        (
+            "    weight: 1",
+            "    weight: 1\n    options: {temprature: 2}",
+            "12: distill[0].options.temprature: unknown key (did you mean 'temperature'?)",
+        ),
+        ("train:\n", "evalute: {}\ntrain:\n", "12: evalute: unknown key (did you mean 'evaluate'?)"),
+        ("train:\n", "zzz: {}\ntrain:\n", "12: zzz: unknown key"),
+    ],
+)
+def test_one_problem_is_one_line(recipe: Any, old: str, new: str, problem: str) -> None:
+    if new.startswith("{"):  # the whole section in flow style
+        old, new = "\n  format: synthetic\n", f"\n  {new}\n"
+    (line,) = recipe((old, new))
+    assert line.startswith(f"r.yaml:{problem}")
+    if "is not one of" not in problem:
+        assert line == f"r.yaml:{problem}"
+
+
+def test_every_problem_comes_at_once_in_the_order_of_the_lines(recipe: Any) -> None:
+    found = recipe(
+        ("format: synthetic", "format: synthetc"),
+        ("  encoder: mobilenet_v2\n", ""),
+        (
+            "  encoder: resnet34",
+            "  encodr: !!python/name:os.system x\n  encoder: resnet34\n  arch: segformer",
+        ),
+        ("    weight: 1", "    wieght: 1"),
+        ("  iterations: 100", "  iterations: many"),
+        overrides=("train.optimizer.lrr=1", "nonsense", "evaluate.batch_size=0"),
+    )
+    assert found == [
+        "r.yaml:2: data.format: 'synthetc' is not one of camvid, synthetic (did you mean 'synthetic'?)",
+        "r.yaml:3: student.encoder: missing key",
+        "r.yaml:7: teacher.encodr: the tag !!python/name:os.system is not allowed; "
+        "a recipe holds plain values only",
+        "r.yaml:7: teacher.encodr: unknown key (did you mean 'encoder'?)",
+        "r.yaml:9: teacher.arch: the key stands twice, first at r.yaml:6",
+        "r.yaml:11: distill[0].weight: missing key",
+        "r.yaml:12: distill[0].wieght: unknown key (did you mean 'weight'?)",
+        "r.yaml:14: train.iterations: must be a whole number, not 'many'",
+        "--set train.optimizer.lrr=1: unknown key (did you mean 'lr'?)",
+        "--set nonsense: write key=value, for example train.iterations=1000",
+        "--set evaluate.batch_size=0: must be greater than 0, not 0",
+    ]
+
+
+def test_no_word_of_pydantic_comes_through(recipe: Any) -> None:
+    found = "\n".join(
+        recipe(
+            ("format: synthetic", "format: camvid\n  size: x\n  root: 3\n  train: 1"),
+            ("    weight: 1", "    weight: x\n    taps: [features]\n    schedule: 3\n    options: [1]"),
+            ("crop: [64, 64]", "crop: {a: 1}\n  workers: .nan\n  clip: []\n  optimizer: {lr: '', name: []}"),
+            ("train:\n", "supervised:\nexport: {size: [0, 1.5]}\ntrain:\n"),
+        )
+    )
+    assert found.count("\n") == 14
+    for word in ("Input", "pydantic", "valid", "http", ".camvid", ".kd.", "tuple", "dictionary", "type="):
+        assert word not in found
+
+
+@pytest.mark.parametrize(
+    ("edits", "problem"),
+    [
+        (
+            [("crop: [64, 64]", "crop: [64, 40]")],
+            "15: train.crop: must be multiples of 16 for deeplabv3plus, not [64, 40]",
+        ),
+        (
+            [
+                ("crop: [64, 64]", "crop: [48, 64]"),
+                ("deeplabv3plus\n  encoder: resnet34", "segformer\n  encoder: mit_b4"),
+            ],
+            "15: train.crop: must be multiples of 32 for segformer, not [48, 64]",
+        ),
+        (
+            [("resnet34", "resnet34\n  train: {iterations: 9, batch_size: 2, crop: [8, 16]}")],
+            "9: teacher.train.crop: must be multiples of 16 for deeplabv3plus, not [8, 16]",
+        ),
+        (
+            [
+                (
+                    "    weight: 1",
+                    "    weight: 1\n  - method: cwd\n    weight: 1\n  - method: kd\n    weight: 2",
+                )
+            ],
+            "14: distill[2].method: 'kd' stands twice; logs name a term by its method",
+        ),
+        (
+            [
+                (
+                    "    weight: 1",
+                    "    weight: 1\n    schedule:\n      kind: linear\n      start: 0\n      end: 0",
+                )
+            ],
+            "14: distill[0].schedule.start: the schedule is zero throughout; leave the term out instead",
+        ),
+        (
+            [("crop: [64, 64]", "crop: [64, 64]\n  learning_rate:\n    warmup: 100")],
+            "17: train.learning_rate.warmup: must be less than train's iterations (100), not 100",
+        ),
+        (
+            [("crop: [64, 64]", "crop: [64, 64]\n  augment:\n    scale: [2, 0.5]")],
+            "17: train.augment.scale: must be low then high, not [2, 0.5]",
+        ),
+    ],
+)
+def test_checks_across_keys_name_the_line_too(
+    recipe: Any, edits: list[tuple[str, str]], problem: str
+) -> None:
+    assert recipe(*edits) == [f"r.yaml:{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("train.optimizer.lrr=1", "unknown key (did you mean 'lr'?)"),
+        ("trainn.clip=1", "trainn: unknown key (did you mean 'train'?)"),
+        ("train.clip=much", "must be a number, not 'much'"),
+        ("train.optimizer={lrr: 1}", "train.optimizer.lrr: unknown key (did you mean 'lr'?)"),
+        ("distill.1.weight=2", "distill is a list: name an index from 0 to 0, not '1'"),
+        ("distill.0.method=kdd", "'kdd' is not one of kd, cwd"),
+        ("distill.0.options.t=2", "unknown key"),
+        ("student.arch=segformer", ""),
+    ],
+)
+def test_an_override_is_checked_like_the_file(recipe: Any, override: str, problem: str) -> None:
+    if problem:
+        (line,) = recipe(overrides=(override,))
+        assert line.startswith(f"--set {override}: {problem}")
+    else:
+        assert recipe(overrides=(override,)) == []
+
+
+def test_a_section_that_an_override_begins_names_it_where_keys_are_missing(recipe: Any) -> None:
+    begun = "teacher.train.iterations=5"
+    assert recipe(overrides=(begun,)) == [
+        f"--set {begun}: teacher.train.batch_size: missing key",
+        f"--set {begun}: teacher.train.crop: missing key",
+    ]
+    assert recipe(overrides=(begun, "teacher.train.batch_size=2", "teacher.train.crop=[32, 32]")) == []
+
+
+def test_overrides_reach_the_recipe() -> None:
+    recipe = load_recipe(
+        "camvid/deeplabv3plus-mobilenetv2-bpkd",
+        [
+            "train.clip=1",
+            "distill.1.weight=3",
+            "data.root=/some/place",
+            "train.optimizer.lr=1e-3",
+            "train.clip=2",
+        ],
+    )
+    assert (recipe.train.clip, recipe.distill[1].weight, recipe.train.optimizer.lr) == (2.0, 3.0, 0.001)
+    assert recipe.data == CamVidData(format="camvid", root=Path("/some/place"))
+    assert recipe.distill[0] == load_recipe("camvid/deeplabv3plus-mobilenetv2-bpkd").distill[0]
+
+
+def test_every_problem_is_a_user_error_of_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("[]")
+    for name in (str(tmp_path / "r.yaml"), str(tmp_path), "demmo", "none.yaml", "n" * 3000, "a\0b", ""):
+        with pytest.raises(UserError) as caught:
+            load_recipe(name)
+        assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_the_dump_of_a_packaged_recipe_loads_as_the_same(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    (tmp_path / "dump.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(str(tmp_path / "dump.yaml")) == recipe
+    assert dump_recipe(load_recipe(str(tmp_path / "dump.yaml"))) == dump_recipe(recipe)
+
+
+def test_the_dump_writes_every_default_in_the_order_of_the_schema() -> None:
+    lines = dump_recipe(load_recipe("demo")).splitlines()
+    sections = [line.partition(":")[0] for line in lines if line[0].isalpha()]
+    assert sections == list(Recipe.model_fields)
+    assert lines.count("  log_every: 20") == 1
+
+
+AWKWARD = st.sampled_from(
+    ["null", "~", "yes", "1e5", "0x10", "2001-01-01", "<<", "=", "*a", "&a", "a: b", "- x", ".inf"]
+)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1) | AWKWARD
+
+
+@given(
+    encoder=TEXT,
+    weights=TEXT,
+    weight=st.floats(0, allow_nan=False, allow_infinity=False),
+    lr=st.floats(0, exclude_min=True, allow_nan=False, allow_infinity=False),
+    seed=st.integers(0, 2**63),
+    clip=st.none() | st.floats(0.001, 1e6),
+)
+def test_what_is_dumped_is_what_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory,
+    encoder: str,
+    weights: str,
+    weight: float,
+    lr: float,
+    seed: int,
+    clip: float | None,
+) -> None:
+    network = {"arch": "segformer", "encoder": encoder, "weights": weights}
+    recipe = Recipe.model_validate(
+        {
+            "data": {"format": "camvid", "root": "data", "size": [3, 4]},
+            "student": network,
+            "teacher": network,
+            "distill": [{"method": "bpkd.edge", "weight": weight, "options": {"normalizer": "mask"}}],
+            "train": {
+                "iterations": 5,
+                "batch_size": 2,
+                "crop": [32, 64],
+                "optimizer": {"lr": lr},
+                "seed": seed,
+                "clip": clip,
+            },
+        }
+    )
+    path = tmp_path_factory.getbasetemp() / "dump.yaml"
+    path.write_bytes(dump_recipe(recipe).encode())
+    assert load_recipe(str(path)) == recipe
+
+
+def test_loading_imports_no_torch() -> None:
+    code = (
+        "import sys; from kd_deploy.config.load import load_recipe; load_recipe('demo');"
+        "print([n for n in ('torch', 'numpy', 'cv2', 'timm') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.segment import segment, segment_batch, to_size
+
+
+def quarters(height, width):
+    """An image whose blue channel is 0 on the left and 2 on the right."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width // 2 :, 0] = 2
+    return image
+
+
+@pytest.mark.parametrize("size", [(24, 32), (48, 64), (12, 16), (33, 70)])
+def test_the_mask_has_the_images_size(fake_model, size):
+    image = quarters(*size)
+    mask = segment(fake_model(function=lambda frames: (frames[..., 0] > 0) * np.uint8(2)), image)
+    assert (mask.shape, mask.dtype) == (size, np.uint8)
+    assert set(np.unique(mask)) == {0, 2}  # no id between two classes
+    wrong = mask != image[..., 0]
+    assert not wrong[:, : size[1] // 2 - 3].any()
+    assert not wrong[:, size[1] // 2 + 3 :].any()
+
+
+def test_nothing_is_resized_where_the_sizes_agree(fake_model):
+    image = np.random.default_rng(0).integers(0, 9, (24, 32, 3), dtype=np.uint8)
+    assert to_size(image, (24, 32)) is image
+    np.testing.assert_array_equal(segment(fake_model(), image), image[..., 0])
+
+
+def test_a_batch_may_mix_sizes(fake_model):
+    model = fake_model()
+    images = [quarters(24, 32), quarters(48, 64), quarters(10, 90)]
+    masks = segment_batch(model, images)
+    assert len(model.calls) == 1
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(mask, segment(model, image))
+
+
+def test_what_is_no_picture_is_refused(fake_model):
+    with pytest.raises(UserError, match="uint8"):
+        segment(fake_model(), np.zeros((24, 32, 3), np.float32))
