@@ -33,7 +33,7 @@ class TorchModel(Model):
         )
 
     def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        training = self._graph.training
+        training = self._graph.segmenter.training
         self._graph.eval()
         try:
             with torch.inference_mode():

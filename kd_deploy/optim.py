@@ -12,24 +12,25 @@ from torch.optim.lr_scheduler import LambdaLR
 from kd_deploy.config import schema
 
 
-def make_optimizer(settings: schema.Optimizer, network: nn.Module) -> Optimizer:
+def make_optimizer(train: schema.Train, network: nn.Module) -> Optimizer:
     """SGD or AdamW; norms and biases carry no weight decay under AdamW (SegFormer's protocol)."""
+    settings = train.optimizer
     if settings.name == "sgd":
         return SGD(
             network.parameters(),
-            lr=settings.lr,
+            lr=train.lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    return AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+    return AdamW(groups, lr=train.lr, weight_decay=settings.weight_decay)
 
 
 def make_scheduler(optimizer: Optimizer, train: schema.Train) -> LambdaLR:
     """Linear warm-up, then poly or cosine to 0 at the last iteration."""
-    settings = train.learning_rate
+    settings = train.lr_schedule
 
     def factor(step: int) -> float:
         if step < settings.warmup:

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from kd_deploy.config.schema import Recipe
-from kd_deploy.data.dataset import open_dataset
+from kd_deploy.data.dataset import open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.distill.objective import Objective
 from kd_deploy.models.segmenter import Segmenter
@@ -79,6 +79,7 @@ def _fit(
     resume: bool,
 ) -> dict[str, Any]:
     datasets = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
+    size, _ = (verify(dataset) for dataset in datasets)  # before anything is written
     classes = len(datasets[0].classes)
     section = recipe.teacher if role == "teacher" else recipe.student
     settings = (recipe.teacher.train if role == "teacher" else None) or recipe.train
@@ -87,7 +88,7 @@ def _fit(
     segmenter = make(section, classes, key=role)
     guide = load(recipe.teacher, teacher, classes, key="teacher") if teacher else None
     run = Run.create(path, recipe, role, teacher=teacher, resume=resume)
-    trainer = Trainer(run, segmenter, objective, guide, datasets, accelerator)
+    trainer = Trainer(run, segmenter, objective, guide, datasets, size, accelerator)
     trainer.fit()
     return _finish(trainer)
 

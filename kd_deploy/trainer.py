@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from kd_deploy.data.dataset import Dataset, verify
+from kd_deploy.data.dataset import Dataset
 from kd_deploy.data.stream import Stream, loader
 from kd_deploy.distill.objective import Losses, Objective
 from kd_deploy.evaluate import score, to_json
@@ -25,7 +25,7 @@ from kd_deploy.signals import Interrupt
 
 
 class Trainer:
-    """Trains `segmenter` for a run: metrics, checkpoints and TensorBoard events on the way.
+    """Trains `segmenter` for a run on frames of `size`: metrics, checkpoints and TensorBoard events.
 
     The teacher is put into eval mode and runs under no_grad; nothing of it is optimised or saved.
 
@@ -42,15 +42,16 @@ class Trainer:
         objective: Objective,
         teacher: Segmenter | None,
         datasets: tuple[Dataset, Dataset],
+        size: tuple[int, int],
         accelerator: Accelerator,
     ) -> None:
         self.run, self.settings, self.accelerator = run, run.train, accelerator
         self.objective = objective
         self.train_set, self.val_set = datasets
-        self.size = verify(self.train_set)
+        self.size = size
         self.teacher = teacher.to(accelerator.device).eval().requires_grad_(False) if teacher else None
         self.segmenter = segmenter.to(accelerator.device)
-        optimizer = make_optimizer(self.settings.optimizer, segmenter)
+        optimizer = make_optimizer(self.settings, segmenter)
         self.model, self.optimizer = accelerator.prepare(self.segmenter, optimizer)
         self.scheduler = make_scheduler(optimizer, self.settings)
         self.window = Window()
@@ -61,7 +62,7 @@ class Trainer:
         """Train from the last checkpoint, or from the beginning, to the last iteration.
 
         Raises:
-            UserError: a frame is damaged, the disk refuses, or a loss is not finite.
+            UserError: the disk refuses, or a loss is not finite.
             KeyboardInterrupt: Ctrl-C, once the step under way is done and saved.
         """
         self._restore()
@@ -112,7 +113,7 @@ class Trainer:
             if not math.isfinite(mean):
                 raise UserError(
                     f"{self.run.path}: at step {self.step} the loss term {name} is {mean}; lower "
-                    "train.optimizer.lr or the term's weight and start again"
+                    "train.lr or the term's weight and start again"
                 )
         record = {
             "step": self.step,

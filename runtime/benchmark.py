@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import cycle, islice
 from typing import Any, Literal
 
@@ -207,6 +207,8 @@ def _timing(
     return Timing(what.backend, what.precision, boundary, batch, size, samples_ms, load)
 
 
+@cache
 def _load() -> float | None:
+    """Processes per core before this process's first benchmark, whose own work is no noise to the next."""
     averages = load_average()
     return None if averages is None else averages[0] / cores()

@@ -82,7 +82,7 @@ def infer(
     """Segment `source` and write what `view` shows of it to `output`, every file whole or not at all.
 
     An image gives an image (.png or .jpg), a folder a folder of .png files with the same names, a video an
-    .mp4 file with the same frame rate and without sound. `mask` gives class ids as an 8-bit PNG; for a video,
+    .mp4 or .webm file with the same frame rate and without sound. `mask` gives class ids as an 8-bit PNG; for a video,
     where the codec would blur ids, the masks in the palette's colours.
 
     Args:

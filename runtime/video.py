@@ -1,6 +1,6 @@
 """Read and write video files, and let decoding, inference and encoding overlap.
 
-Small pieces that compose, after the video utilities of roboflow/supervision:
+Small pieces that compose:
 
     with read_video(source) as video, write_video(target, video.info.fps) as sink, ahead(video) as frames:
         for frame in frames: sink.write(frame)
@@ -27,11 +27,13 @@ from kd_deploy.runtime.files import atomic_file
 
 T = TypeVar("T")
 
-CODECS = ("vp09", "mp4v")
-"""In order of preference: VP9 plays in browsers, MPEG-4 part 2 is in every OpenCV.
+CODECS = {".mp4": "mp4v", ".webm": "VP80"}
+"""The codec by the output's suffix: MPEG-4 part 2 is fast and every player but a browser knows it, VP8 plays in
+browsers.
 
-VP9 is slow: 1280x720 street pictures take 140 to 230 ms a frame on one core, mp4v 4 (`write` queues some 25
-frames, so time it with the release), and OpenCV hands libvpx no speed option (opencv#24570).
+Measured with the release (`write` only queues VP8's and VP9's first 25 frames or so): on 480x360 street pictures
+and two cores mp4v takes 2.5 ms a frame, VP8 35, VP9 126. H.264 and AV1 do not open in pip's OpenCV, and OpenCV
+hands libvpx no speed option (opencv#24570).
 """
 
 DEFAULT_FPS = 25.0
@@ -177,18 +179,15 @@ class VideoWriter:
         self.frames += 1
 
     def _open(self, size: tuple[int, int]) -> None:
-        for codec in CODECS:
-            fourcc = cv2.VideoWriter.fourcc(*codec)
-            self._writer = cv2.VideoWriter(
-                str(self._temporary), _backend(), fourcc, self._fps, (size[1], size[0])
+        codec = CODECS[self._path.suffix.lower()]
+        fourcc, width_height = cv2.VideoWriter.fourcc(*codec), (size[1], size[0])
+        self._writer = cv2.VideoWriter(str(self._temporary), _backend(), fourcc, self._fps, width_height)
+        if not self._writer.isOpened():
+            raise UserError(
+                f"{self._path}: OpenCV cannot write a {size[1]}x{size[0]} {codec} video at {self._fps:g} frames/s "
+                f"there; check the folder, or name a {' or '.join(CODECS)} file"
             )
-            if self._writer.isOpened():
-                self.codec, self.size = codec, size
-                return
-        raise UserError(
-            f"{self._path}: OpenCV cannot write a {size[1]}x{size[0]} video at {self._fps:g} frames/s there "
-            f"({' and '.join(CODECS)} tried); name a writable .mp4 file"
-        )
+        self.codec, self.size = codec, size
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -204,16 +203,16 @@ class VideoWriter:
 
 @contextmanager
 def write_video(path: Path, fps: float) -> Iterator[VideoWriter]:
-    """Write an mp4 file that stands under its name only once it is complete.
+    """Write a video file that stands under its name only once it is complete.
 
     After an exception `path` is as it was. After Ctrl-C the frames written so far become a complete file,
     and the KeyboardInterrupt goes on.
 
     Raises:
-        UserError: `path` is no .mp4 file, cannot be opened for writing, or the disk is full.
+        UserError: `path` has another suffix than `CODECS`, cannot be opened for writing, or the disk is full.
     """
-    if path.suffix.lower() != ".mp4":
-        raise UserError(f"{path}: a video is written as .mp4; name such a file")
+    if path.suffix.lower() not in CODECS:
+        raise UserError(f"{path}: a video is written as {' or '.join(CODECS)}; name such a file")
     interrupt: KeyboardInterrupt | None = None
     with quiet_opencv(), atomic_file(path) as temporary:
         writer = VideoWriter(path, temporary, fps)

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from kd_deploy.config import library
 from kd_deploy.config.schema import Recipe, Section
@@ -44,11 +45,21 @@ def dump_recipe(recipe: Recipe) -> str:
     """The whole recipe as YAML, every default written out; loading it gives an equal recipe."""
     yaml = YAML()
     yaml.default_flow_style = None  # lists of numbers on one line
-    yaml.width = 110
-    yaml.allow_unicode = False  # escaped: a few characters would come back as line breaks
+    yaml.width = 1_000_000  # never folded
     stream = io.StringIO()
-    yaml.dump(recipe.model_dump(mode="json"), stream)
+    yaml.dump(_quoted(recipe.model_dump(mode="json")), stream)
     return stream.getvalue()
+
+
+def _quoted(value: Any) -> Any:
+    """`value` with quotes around all text but plain words; left alone, ruamel writes some of it wrongly."""
+    if isinstance(value, dict):
+        return {key: _quoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_quoted(item) for item in value]
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", value):
+        return DoubleQuotedScalarString(value)
+    return value
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
@@ -134,7 +145,7 @@ def _tags(section: type[Section]) -> set[Any]:
 
 
 def _nearest_key(word: str, section: type[Section]) -> str:
-    """A near key of the section, or else the place below it where the very key belongs (lr: optimizer.lr)."""
+    """A near key of the section, or else the place below it where the very key belongs (momentum: optimizer.momentum)."""
     for name, field in section.model_fields.items():
         if any(word in inner.model_fields for inner in _sections(field.annotation)):
             return f" (did you mean '{name}.{word}'?)"

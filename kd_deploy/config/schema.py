@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -123,8 +124,14 @@ class CwdTerm(LogitTerm):
     options: CwdOptions = CwdOptions()
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise _problem(f"must be odd (a window has a middle), not {value}")
+    return value
+
+
 class BpkdBodyOptions(Section):
-    edge_width: PositiveInt = 7
+    edge_width: Annotated[PositiveInt, AfterValidator(_odd)] = 7
     temperature: PositiveFloat = 4.0
 
 
@@ -148,13 +155,12 @@ Term = Annotated[KdTerm | CwdTerm | BpkdBodyTerm | BpkdEdgeTerm, Field(discrimin
 
 class Optimizer(Section):
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: PositiveFloat = 0.01
     momentum: NonNegativeFloat = 0.9  # SGD's; AdamW keeps its own betas
     weight_decay: NonNegativeFloat = 1e-4
 
 
-class LearningRate(Section):
-    """The learning rate's way from `optimizer.lr` to 0, by iteration."""
+class LrSchedule(Section):
+    """The learning rate's way from `train.lr` to 0, by iteration."""
 
     kind: Literal["poly", "cosine"] = "poly"
     power: PositiveFloat = 0.9
@@ -180,7 +186,8 @@ class Train(Section):
     crop: Size
     seed: NonNegativeInt = 0
     optimizer: Optimizer = Optimizer()
-    learning_rate: LearningRate = LearningRate()
+    lr: PositiveFloat = 0.01
+    lr_schedule: LrSchedule = LrSchedule()
     augment: Augment = Augment()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip: PositiveFloat | None = None  # gradient norm
@@ -188,14 +195,14 @@ class Train(Section):
     log_every: PositiveInt = 20
     keep: Literal["last", "best"] = "last"  # whose weights become student.safetensors
 
-    @field_validator("learning_rate")
+    @field_validator("lr_schedule")
     @classmethod
-    def _warmup_ends(cls, learning_rate: LearningRate, info: ValidationInfo) -> LearningRate:
+    def _warmup_ends(cls, schedule: LrSchedule, info: ValidationInfo) -> LrSchedule:
         iterations = info.data.get("iterations")  # absent where it is wrong itself
-        if iterations is not None and learning_rate.warmup >= iterations:
-            text = f"must be less than train's iterations ({iterations}), not {learning_rate.warmup}"
+        if iterations is not None and schedule.warmup >= iterations:
+            text = f"must be less than train's iterations ({iterations}), not {schedule.warmup}"
             raise _problem(text, "warmup")
-        return learning_rate
+        return schedule
 
 
 class Network(Section):

@@ -1,7 +1,7 @@
 """The drawing surface of the synthetic street: classes, light, a pinhole camera and its painting primitives.
 
-World coordinates are metres: x to the right, y up from the road, z forward along the street. Colour and class lie
-in the same four-channel picture and one OpenCV call writes both, so that image and label cannot disagree.
+World coordinates are metres: x to the right, y up from the road, z forward along the street. Colour and class
+lie in the same four-channel picture and one OpenCV call writes both, so that image and label cannot disagree.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import cv2
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Kind = Literal["polygon", "line", "loop", "disc"]
 Colour = tuple[float, float, float]
 """RGB, 0 to 255."""
 
@@ -29,9 +31,8 @@ IGNORE = 255
 SUPERSAMPLING = 2
 NEAR, FAR = 0.6, 160.0
 _SHIFT = 4  # OpenCV's fixed point: 1/16 pixel, so that a slow drive does not jitter
-_FACES = {
-    "rear": (0, 1, 5, 4), "right": (1, 2, 6, 5), "front": (2, 3, 7, 6), "left": (3, 0, 4, 7), "top": (4, 5, 6, 7),
-}  # fmt: skip
+_FACES = np.array([[0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7], [4, 5, 6, 7], [3, 2, 1, 0]])
+_FACE_NAMES = ("rear", "right", "front", "left", "top", "bottom")
 _BILINEAR = np.array([[1, 0, 0, 0], [-1, 1, 0, 0], [-1, 0, 0, 1], [1, -1, 1, -1]], dtype=np.float64)
 
 
@@ -55,7 +56,7 @@ class Light:
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands: `horizon` and `centre` are shares of the height and width, `focal` of the width."""
+    """Where the camera stands; `horizon` is a share of the height, `centre` and `focal` are of the width."""
 
     x: float
     z: float
@@ -76,7 +77,7 @@ class Face(NamedTuple):
 
 
 def patches(quad: Floats, boxes: ArrayLike) -> Floats:
-    """(N, 4, 3) quads that cover the boxes (N, 4) = left, bottom, right, top, in shares of a face's quad (4, 3)."""
+    """(N, 4, 3) quads over the boxes (N, 4) = left, bottom, right, top, in shares of a face's quad (4, 3)."""
     box = np.asarray(boxes, dtype=np.float64)
     weights = np.ones((len(box), 4, 4))  # bilinear: 1, u, v, u v
     u, v = weights[..., 1], weights[..., 2]
@@ -85,20 +86,10 @@ def patches(quad: Floats, boxes: ArrayLike) -> Floats:
     return np.asarray(weights @ (_BILINEAR @ quad), dtype=np.float64)
 
 
-class _Shape(NamedTuple):
-    """Like shapes waiting to be drawn: polygons, or lines or discs of a width or radius in metres."""
-
-    kind: Literal["polygon", "line", "loop", "disc"]
-    count: int
-    corners: int
-    label: int
-    metres: float
-
-
 class Canvas:
     """A picture of (H, W) pixels drawn at twice the size.
 
-    Shapes are noted first and drawn by `flush`, in their order: projecting all of them at once is what makes it fast.
+    Shapes are noted first and drawn by `flush`, in their order: to project all of them at once is fast.
     """
 
     def __init__(self, size: tuple[int, int], view: View, light: Light) -> None:
@@ -108,7 +99,7 @@ class Canvas:
         self.horizon = view.horizon * self.height
         self.pixels: NDArray[np.uint8] = np.zeros((self.height, self.width, 4), np.uint8)  # R, G, B, class
         self.shadow: NDArray[np.uint8] = np.zeros((self.height, self.width), np.uint8)
-        self._shapes: list[_Shape] = []
+        self._shapes: list[tuple[Kind, int, int, int, float]] = []  # with count, corners, label, metres
         self._points: list[Floats] = []
         self._colours: list[Floats] = []
 
@@ -117,36 +108,38 @@ class Canvas:
         return self.focal / max(z - self.view.z, NEAR)
 
     def sees(self, x: float, z: float, extent: float) -> bool:
-        """Whether something that reaches `extent` metres around (x, z) can be in the picture."""
+        """Whether something `extent` metres around (x, z) is in the picture and some drawn pixels big."""
         depth = z - self.view.z
-        if depth < -extent or depth > FAR:
+        if depth < -extent or depth > FAR or extent * self.focal < 4 * depth:
             return False
         middle = x - self.view.x + 0.5 * self.view.curvature * depth * depth
         side = self.view.centre if middle < 0 else 1 - self.view.centre
         return abs(middle) - extent < (depth + extent) * side / self.view.focal
 
     def _project(self, points: Floats) -> Floats:
-        """Pixels (..., 2) of world points (..., 3); what lies behind the camera is pulled to its plane."""
+        """Pixels (..., 2) of world points (..., 3); those behind the camera are pulled to its plane."""
         z = np.maximum(points[..., 2] - self.view.z, NEAR)
         pixels = np.empty((*points.shape[:-1], 2))
         pixels[..., 0] = (points[..., 0] - self.view.x) / z + 0.5 * self.view.curvature * z
         pixels[..., 1] = (self.view.height - points[..., 1]) / z
         return pixels * self.focal + (self.view.centre * self.width, self.horizon)
 
-    def _note(self, kind: Literal["polygon", "line", "loop", "disc"], points: ArrayLike, rgb: ArrayLike, label: int, metres: float) -> None:
+    def _note(self, kind: Kind, points: ArrayLike, rgb: ArrayLike, label: int, metres: float) -> None:
         block = np.asarray(points, dtype=np.float64)
-        count = len(block) if block.ndim == 3 else 1
-        flat = block.reshape(-1, 3)
-        self._shapes.append(_Shape(kind, count, len(flat) // count, label, metres))
-        self._points.append(flat)
-        colours = np.asarray(rgb, dtype=np.float64).reshape(-1, 3)
-        self._colours.append(colours if len(colours) == count else colours.repeat(count, axis=0))
+        count, corners = block.shape[:2] if block.ndim == 3 else (1, len(block))
+        colours = np.empty((count, 3))
+        colours[:] = rgb
+        self._shapes.append((kind, count, corners, label, metres))
+        self._points.append(block.reshape(-1, 3))
+        self._colours.append(colours)
 
     def paint(self, polygons: ArrayLike, rgb: ArrayLike, label: int) -> None:
         """Fill polygons (N, k, 3) or (k, 3), in their order, in one colour (3,) or (N, 3) a colour each."""
         self._note("polygon", polygons, rgb, label, 0.0)
 
-    def stroke(self, lines: ArrayLike, metres: float, rgb: ArrayLike, label: int, closed: bool = False) -> None:
+    def stroke(
+        self, lines: ArrayLike, metres: float, rgb: ArrayLike, label: int, closed: bool = False
+    ) -> None:
         """Draw polylines (N, k, 3) or (k, 3) of a width in metres with round ends."""
         self._note("loop" if closed else "line", lines, rgb, label, metres)
 
@@ -159,22 +152,29 @@ class Canvas:
         if not self._shapes:
             return
         points, rgb = np.concatenate(self._points), np.concatenate(self._colours)
-        corners = np.repeat([shape.corners for shape in self._shapes], [shape.count for shape in self._shapes])
-        ends = np.cumsum(corners)
+        kinds, counts, sizes, _, _ = zip(*self._shapes, strict=True)
+        corners = np.repeat(sizes, counts)
+        starts = np.cumsum(corners) - corners
         depth = points[:, 2] - self.view.z
-        middle = np.add.reduceat(depth, ends - corners) / corners
-        nearest, farthest = (f.reduceat(depth, ends - corners) for f in (np.minimum, np.maximum))
+        middle = np.add.reduceat(depth, starts) / corners
         keep = np.exp(-np.maximum(middle, 0) / self.light.visibility)[:, None]
-        lit = np.clip((rgb * keep + np.array(self.light.horizon) * (1 - keep)) * self.light.gain, 0, 255).tolist()
+        lit = (rgb * keep + np.array(self.light.horizon) * (1 - keep)) * self.light.gain
+        # Polygons are cut at the camera's plane; lines and discs must lie before it as a whole.
+        whole = np.repeat([kind != "polygon" for kind in kinds], counts)
+        seen = np.where(whole, np.minimum.reduceat(depth, starts), np.maximum.reduceat(depth, starts)) > NEAR
         pixels = np.rint(self._project(points) * (1 << _SHIFT)).astype(np.int32)
-        scale = (self.focal / np.maximum(middle, NEAR)).tolist()
-        seen = np.where([shape.kind == "polygon" for shape in self._shapes for _ in range(shape.count)], farthest, nearest) > NEAR
-        first, i = 0, 0
-        for kind, count, k, label, metres in self._shapes:
-            for _ in range(count):
-                if seen[i]:
-                    self._draw(kind, pixels[first : first + k], (*lit[i], label), metres * scale[i])
-                first, i = first + k, i + 1
+        shapes = zip(
+            seen.tolist(),
+            np.minimum(lit, 255).tolist(),
+            (self.focal / np.maximum(middle, NEAR)).tolist(),
+            strict=True,
+        )
+        first = 0
+        for kind, count, size, label, metres in self._shapes:
+            for drawn, colour, scale in islice(shapes, count):
+                if drawn:
+                    self._draw(kind, pixels[first : first + size], (*colour, label), metres * scale)
+                first += size
         self._shapes, self._points, self._colours = [], [], []
 
     def _draw(self, kind: str, pixels: NDArray[np.int32], colour: tuple[float, ...], width: float) -> None:
@@ -182,14 +182,18 @@ class Canvas:
             cv2.fillPoly(self.pixels, [pixels], colour, cv2.LINE_8, _SHIFT)
         elif kind == "disc":
             x, y = pixels[0].tolist()
-            cv2.circle(self.pixels, (x, y), round(width * (1 << _SHIFT)), colour, cv2.FILLED, cv2.LINE_8, _SHIFT)
+            cv2.circle(
+                self.pixels, (x, y), round(width * (1 << _SHIFT)), colour, cv2.FILLED, cv2.LINE_8, _SHIFT
+            )
         else:
-            cv2.polylines(self.pixels, [pixels], kind == "loop", colour, max(1, round(width)), cv2.LINE_8, _SHIFT)
+            cv2.polylines(
+                self.pixels, [pixels], kind == "loop", colour, max(1, round(width)), cv2.LINE_8, _SHIFT
+            )
 
     def post(
         self, x: float, z: float, bottom: float, top: float, metres: float, rgb: Colour, label: int
     ) -> None:
-        """Paint an upright post, two drawn pixels wide at the least so that no pole is lost in the label."""
+        """Paint an upright post, two drawn pixels wide at the least so that the label keeps every pole."""
         half = max(metres / 2, 1.0 / self.pixels_per_metre(z))
         left, middle, right = x - half, x + 0.2 * half, x + half
         quads = [
@@ -208,6 +212,18 @@ class Canvas:
         `inset` (sides, rear, front) in metres narrows its top. Returns the visible faces, for details.
         """
         w, h, (side, rear, front) = width / 2, length / 2, inset
+        cos, sin, tall, view = math.cos(yaw), math.sin(yaw), top - bottom, self.view
+        # The camera in the solid's own coordinates, the street's bend undone; then on which side of each plane.
+        depth = z - view.z
+        across, above = view.x - x + 0.5 * view.curvature * depth * depth, view.height - bottom
+        right, ahead = across * cos + depth * sin, across * sin - depth * cos
+        in_front = (
+            tall * (-ahead - h) + above * rear, tall * (right - w) + above * side, tall * (ahead - h) + above * front,
+            tall * (-right - w) + above * side, above - tall, -above,
+        )  # fmt: skip
+        visible = [k for k, distance in enumerate(in_front) if distance > 0]
+        if not visible:
+            return []
         local = np.array(
             [
                 [-w, bottom, -h], [w, bottom, -h], [w, bottom, h], [-w, bottom, h],
@@ -215,23 +231,17 @@ class Canvas:
                 [w - side, top, h - front], [-w + side, top, h - front],
             ]
         )  # fmt: skip
-        cos, sin = math.cos(yaw), math.sin(yaw)
         turn = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
-        corners = local @ turn + (x, 0.0, z)
-        rows = self._project(corners).tolist()
-        normals = ((-sin, 0, -cos), (cos, 0, -sin), (sin, 0, cos), (-cos, 0, sin), (0, 1, 0))
-        faces = [
-            Face(name, corners[list(ids)], self.light.shade(normal))
-            for (name, ids), normal in zip(_FACES.items(), normals, strict=True)
-            if _faces_camera(*(rows[k] for k in ids))
+        quads = (local @ turn + np.array([x, 0.0, z]))[_FACES[visible]]
+        normals = ((-sin, 0, -cos), (cos, 0, -sin), (sin, 0, cos), (-cos, 0, sin), (0, 1, 0), (0, -1, 0))
+        shades = [self.light.shade(normals[k]) for k in visible]
+        self.paint(quads, [(rgb[0] * shade, rgb[1] * shade, rgb[2] * shade) for shade in shades], label)
+        return [
+            Face(_FACE_NAMES[k], quad, shade) for k, quad, shade in zip(visible, quads, shades, strict=True)
         ]
-        if faces:
-            colours = [[c * face.shade for c in rgb] for face in faces]
-            self.paint(np.stack([face.quad for face in faces]), colours, label)
-        return faces
 
     def cast(self, bodies: Sequence[ArrayLike]) -> None:
-        """Add the shadows of the convex hulls of bodies, (k, 3) world points each, to the shadow map of the ground."""
+        """Add the shadows of bodies, convex hulls of (k, 3) world points, to the shadow map of the ground."""
         if not bodies:
             return
         blocks = [np.asarray(body, dtype=np.float64) for body in bodies]
@@ -248,8 +258,3 @@ class Canvas:
                 hull = cv2.convexHull(pixels[first:last])
                 cv2.fillConvexPoly(self.shadow, hull, (255,), cv2.LINE_8, _SHIFT)
             first = last
-
-
-def _faces_camera(a: list[float], b: list[float], c: list[float], d: list[float]) -> bool:
-    """Whether the pixels of a face's corners run counterclockwise."""
-    return (c[0] - a[0]) * (d[1] - b[1]) < (c[1] - a[1]) * (d[0] - b[0])

@@ -1,6 +1,6 @@
-"""What stands and moves in the synthetic street: things on wheels, on feet and on posts.
+"""What stands and moves in the synthetic street: on wheels and on feet.
 
-Every thing draws itself on a `Canvas`; its looks follow from its seed alone, so it keeps them from frame to frame.
+A thing draws itself on a `Canvas`; its looks follow from its seed alone and stay from frame to frame.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from kd_deploy.data.scene_canvas import (
     CAR,
     CYCLIST,
     PERSON,
-    POLE,
-    SIGN,
     Canvas,
     Colour,
     Face,
@@ -26,15 +24,15 @@ from kd_deploy.data.scene_canvas import (
 
 GLASS: Colour = (52, 66, 80)
 CLOTHES: tuple[Colour, ...] = (
-    (38, 40, 52), (62, 66, 74), (120, 118, 112), (176, 160, 134), (150, 74, 56), (52, 84, 128), (206, 200, 190),
-    (176, 44, 48), (70, 92, 66), (214, 168, 60), (112, 82, 62), (90, 120, 150),
+    (38, 40, 52), (62, 66, 74), (120, 118, 112), (176, 160, 134), (150, 74, 56), (52, 84, 128),
+    (206, 200, 190), (176, 44, 48), (70, 92, 66), (214, 168, 60), (112, 82, 62), (90, 120, 150),
 )  # fmt: skip
 SKIN: tuple[Colour, ...] = ((236, 196, 168), (206, 156, 122), (150, 104, 78), (98, 68, 52))
 PAINT: tuple[Colour, ...] = (
-    (96, 98, 102), (138, 140, 144), (182, 184, 186), (226, 226, 224), (40, 42, 46), (58, 62, 70), (156, 36, 40),
-    (38, 74, 134), (188, 176, 152), (70, 92, 80), (200, 150, 50), (110, 70, 58),
+    (96, 98, 102), (138, 140, 144), (182, 184, 186), (226, 226, 224), (40, 42, 46), (58, 62, 70),
+    (156, 36, 40), (38, 74, 134), (188, 176, 152), (70, 92, 80), (200, 150, 50), (110, 70, 58),
 )  # fmt: skip
-STEEL: tuple[Colour, ...] = ((104, 106, 104), (70, 76, 74), (136, 134, 126), (60, 72, 62))
+BUSES: tuple[Colour, ...] = ((190, 60, 46), (218, 190, 60), (226, 226, 220))
 TURN = np.linspace(0, 2 * pi, 12, endpoint=False)
 
 
@@ -47,7 +45,7 @@ class Thing:
     seed: int
     velocity: tuple[float, float] = (0.0, 0.0)
     ground: float = 0.0  # metres above the road: the kerb's height on the sidewalk
-    extent: float = 1.5  # metres it reaches around its place, at most
+    extent: float = 1.0  # metres it reaches around its place, at most
     reach: float = 0.0  # added to z for the painter's order: what stands behind this depth is drawn before
 
     def place(self, time: float) -> tuple[float, float]:
@@ -63,11 +61,10 @@ class Thing:
         return None
 
 
-def _box(x: float, z: float, width: float, length: float, top: float) -> Floats:
+def box(x: float, z: float, width: float, length: float, top: float) -> Floats:
     """The corners of a box that stands on the road."""
-    return np.array(
-        [[x + u * width / 2, y, z + v * length / 2] for u in (-1, 1) for v in (-1, 1) for y in (0.0, top)]
-    )
+    ends = z - length / 2, z + length / 2
+    return np.array([[u, y, v] for u in (x - width / 2, x + width / 2) for v in ends for y in (0.0, top)])
 
 
 @dataclass
@@ -78,7 +75,7 @@ class Car(Thing):
     bus: bool = False
 
     def shape(self) -> tuple[Random, float, float, float, float, float, float, float]:
-        """Looks, width, length, heights of waist and roof, and the cabin's inset at the sides, rear and front."""
+        """Looks, width, length, heights of waist and roof, the cabin's inset at the sides, rear and front."""
         look = Random(self.seed)
         if self.bus:
             return look, 2.5, look.choice((7.0, 10.5)), 1.1, look.uniform(2.7, 3.1), 0.06, 0.05, 0.15
@@ -93,14 +90,12 @@ class Car(Thing):
     def body(self, time: float) -> Floats | None:
         _, width, length, _, roof, *_ = self.shape()
         across, along = (width, length) if abs(cos(self.yaw)) > 0.7 else (length, width)
-        return _box(*self.place(time), across, along, roof * 0.92)
+        return box(*self.place(time), across, along, roof * 0.92)
 
     def draw(self, canvas: Canvas, time: float) -> None:
         look, width, length, waist, roof, side, rear, front = self.shape()
         x, z = self.place(time)
-        paint = (
-            look.choice(((190, 60, 46), (218, 190, 60), (226, 226, 220))) if self.bus else look.choice(PAINT)
-        )
+        paint = look.choice(BUSES if self.bus else PAINT)
         body = canvas.solid(x, z, width, length, 0.26, waist, paint, CAR, (0.03, 0.06, 0.10), self.yaw)
         cabin = canvas.solid(
             x, z, width - 0.06, length - 0.16, waist, roof, paint, CAR, (side, rear, front), self.yaw
@@ -164,7 +159,7 @@ class Person(Thing):
         return super().place(min(time, self.until))
 
     def body(self, time: float) -> Floats | None:
-        return _box(*self.place(time), 0.4, 0.3, 1.7)
+        return box(*self.place(time), 0.4, 0.3, 1.7)
 
     def draw(self, canvas: Canvas, time: float) -> None:
         look = Random(self.seed)
@@ -223,7 +218,7 @@ class Cyclist(Thing):
     def body(self, time: float) -> Floats | None:
         x, z = self.place(time)
         across = abs(self.velocity[0]) > abs(self.velocity[1])
-        return _box(x, z, 1.5 if across else 0.4, 0.4 if across else 1.5, 1.6)
+        return box(x, z, 1.5 if across else 0.4, 0.4 if across else 1.5, 1.6)
 
     def draw(self, canvas: Canvas, time: float) -> None:
         look = Random(self.seed)
@@ -261,115 +256,3 @@ class Cyclist(Thing):
         canvas.disc(at(0.16, 1.6), 0.12, look.choice(SKIN), CYCLIST)
         helmet = look.choice(((40, 36, 34), (230, 230, 226), (190, 60, 50)))
         canvas.disc(at(0.14, 1.66), 0.125, helmet, CYCLIST)
-
-
-@dataclass
-class Lamp(Thing):
-    """A street lamp whose arm points to the side `towards` (+1 right, -1 left)."""
-
-    towards: int = 1
-
-    def body(self, time: float) -> Floats | None:
-        return _box(self.x, self.z, 0.16, 0.16, 7.0)
-
-    def draw(self, canvas: Canvas, time: float) -> None:
-        look = Random(self.seed)
-        steel, top = look.choice(STEEL), look.uniform(5.5, 7.5)
-        canvas.post(self.x, self.z, self.ground, self.ground + 0.9, 0.26, steel, POLE)
-        canvas.post(self.x, self.z, self.ground, top, 0.15, steel, POLE)
-        end = self.x + 1.7 * self.towards
-        canvas.stroke([[self.x, top, self.z], [end, top + 0.25, self.z]], 0.09, steel, POLE)
-        lamp = (255, 240, 190) if canvas.light.lamps else (206, 206, 200)
-        canvas.stroke(
-            [[end - 0.5 * self.towards, top + 0.16, self.z], [end, top + 0.2, self.z]], 0.16, lamp, POLE
-        )
-
-
-@dataclass
-class TrafficSign(Thing):
-    """One or two plates on a post; `kind` chooses the shape, and "board" is a wide direction sign."""
-
-    kind: str = "disc"
-
-    def body(self, time: float) -> Floats | None:
-        return _box(self.x, self.z, 0.5, 0.1, 2.8)
-
-    def draw(self, canvas: Canvas, time: float) -> None:
-        look = Random(self.seed)
-        top = self.ground + (look.uniform(3.4, 4.0) if self.kind == "board" else look.uniform(2.6, 3.1))
-        canvas.post(self.x, self.z, self.ground, top, 0.09, look.choice(STEEL), POLE)
-        if self.kind == "board":
-            self._board(canvas, top, look.choice(((28, 84, 160), (24, 110, 74), (230, 226, 214))))
-            return
-        shapes = {"disc": (12, 0.0), "triangle": (3, pi / 2), "stop": (8, pi / 8), "square": (4, pi / 4)}
-        corners, turn = shapes[self.kind]
-        angles = np.linspace(0, 2 * pi, corners, endpoint=False) + turn
-        outline = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-        centre = np.array([self.x, top - 0.25, self.z - 0.05])
-        rim, field = look.choice(
-            (
-                ((196, 32, 36), (240, 238, 232)),
-                ((196, 32, 36), (230, 200, 60)),
-                ((240, 240, 238), (28, 84, 160)),
-            )
-        )
-        if self.kind == "stop":
-            rim, field = (236, 234, 230), (190, 30, 34)
-        size = look.uniform(0.42, 0.52)
-        canvas.paint([centre + size * outline, centre + 0.74 * size * outline], [rim, field], SIGN)
-        mark = [
-            centre + (-0.22, -0.04, 0),
-            centre + (0.22, -0.04, 0),
-            centre + (0.22, 0.05, 0),
-            centre + (-0.22, 0.05, 0),
-        ]
-        canvas.paint(mark, rim if self.kind == "stop" else (40, 40, 44), SIGN)
-
-    def _board(self, canvas: Canvas, top: float, field: Colour) -> None:
-        left, right, low = self.x - 1.1, self.x + 1.1, top - 1.3
-        plate = np.array(
-            [[left, low, self.z], [right, low, self.z], [right, top, self.z], [left, top, self.z]]
-        )
-        ink = (236, 236, 230) if sum(field) < 500 else (40, 44, 60)
-        canvas.paint(patches(plate, [[-0.02, -0.03, 1.02, 1.03]]), ink, SIGN)
-        canvas.paint(plate, field, SIGN)
-        canvas.paint(
-            patches(plate, [[0.1, 0.62, 0.75, 0.8], [0.1, 0.24, 0.6, 0.42], [0.82, 0.2, 0.9, 0.8]]), ink, SIGN
-        )
-
-
-@dataclass
-class TrafficLight(Thing):
-    """A signal on a post, with a second head on an arm over the road on the side `towards`."""
-
-    towards: int = 0
-
-    def draw(self, canvas: Canvas, time: float) -> None:
-        look = Random(self.seed)
-        steel, state = look.choice(STEEL), look.randrange(3)
-        top = 5.4 if self.towards else 3.3
-        canvas.post(self.x, self.z, self.ground, top, 0.15, steel, POLE)
-        if self.towards:
-            end = self.x + 3.4 * self.towards
-            canvas.stroke([[self.x, top - 0.1, self.z], [end, top, self.z]], 0.12, steel, POLE)
-            self._head(canvas, end, top + 0.15, state)
-        self._head(canvas, self.x, 3.35, state)
-
-    def _head(self, canvas: Canvas, x: float, top: float, state: int) -> None:
-        z = self.z - 0.2
-        plate = [[x - 0.22, top - 1.05, z], [x + 0.22, top - 1.05, z], [x + 0.22, top, z], [x - 0.22, top, z]]
-        canvas.paint(plate, (30, 34, 34), SIGN)
-        bulbs: tuple[tuple[Colour, Colour], ...] = (
-            ((255, 60, 50), (80, 30, 30)), ((255, 190, 40), (84, 64, 26)), ((70, 240, 130), (26, 70, 48)),
-        )  # fmt: skip
-        for i, (bright, dark) in enumerate(bulbs):
-            canvas.disc([x, top - 0.2 - 0.32 * i, z - 0.02], 0.13, bright if i == state else dark, SIGN)
-
-
-@dataclass
-class Post(Thing):
-    """A bollard."""
-
-    def draw(self, canvas: Canvas, time: float) -> None:
-        steel = Random(self.seed).choice(STEEL)
-        canvas.post(self.x, self.z, self.ground, self.ground + 0.95, 0.13, steel, POLE)

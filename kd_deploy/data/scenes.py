@@ -1,7 +1,7 @@
-"""Synthetic street scenes with labels: the built-in data set `synthetic`, drawn from a seed, nothing to download.
+"""Synthetic street scenes with labels: the built-in data set `synthetic`, drawn from a seed.
 
-`draw_scene` is one random world seen from one place; `draw_drive` moves the camera through such a world. The classes
-are the eleven of CamVid. A picture follows from (seed, index, size) alone; labels hold no blended pixels.
+`draw_scene` is one random world seen from one place; `draw_drive` moves the camera through such a world. The
+classes are the eleven of CamVid. A picture follows from (seed, index, size) alone; labels are never blended.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.data.scene_canvas import CLASSES, FAR, IGNORE, ROAD, SIDEWALK, SUPERSAMPLING, Canvas
+from kd_deploy.data.scene_population import SPEED
 from kd_deploy.data.scene_street import draw_ground, draw_sky, draw_skyline
-from kd_deploy.data.scene_world import SPEED, World, build_world
+from kd_deploy.data.scene_world import World, build_world
 
 __all__ = ["CLASSES", "IGNORE", "PALETTE", "draw_drive", "draw_scene"]
 
 Image = NDArray[np.uint8]
 FPS = 25.0  # of a drive
 
-# In the order of CLASSES, the colours of Cityscapes.
+# In the order of CLASSES, the colours of Cityscapes; poles and fences, near to each other there, set apart.
 PALETTE: Image = np.array(
     [
-        (70, 130, 180), (70, 70, 70), (153, 153, 153), (128, 64, 128), (244, 35, 232), (107, 142, 35), (220, 220, 0),
-        (190, 153, 153), (0, 0, 142), (220, 20, 60), (119, 11, 32),
+        (70, 130, 180), (70, 70, 70), (200, 200, 200), (128, 64, 128), (244, 35, 232), (107, 142, 35),
+        (220, 220, 0), (190, 130, 110), (0, 0, 142), (220, 20, 60), (119, 11, 32),
     ],
     np.uint8,
 )  # fmt: skip
@@ -36,7 +37,8 @@ PALETTE: Image = np.array(
 def draw_scene(seed: int, index: int, size: tuple[int, int]) -> tuple[Image, Image]:
     """Scene `index` of the data set `seed` at `size` (H, W).
 
-    Returns the image, (H, W, 3) uint8 BGR, and the label map, (H, W) uint8 with ids of CLASSES or IGNORE (the bonnet).
+    Returns the image, (H, W, 3) uint8 BGR, and the label map, (H, W) uint8: ids of CLASSES, or IGNORE on the
+    bonnet of the own car.
     """
     rng = np.random.default_rng([seed, index])
     world = build_world(rng, FAR)
@@ -44,7 +46,7 @@ def draw_scene(seed: int, index: int, size: tuple[int, int]) -> tuple[Image, Ima
 
 
 def draw_drive(seed: int, frames: int, size: tuple[int, int]) -> Iterator[tuple[Image, Image]]:
-    """A drive of `frames` frames at 25 frames a second through one world; yields what `draw_scene` returns."""
+    """A drive of `frames` frames, 25 a second, through one world; yields what `draw_scene` returns."""
     rng = np.random.default_rng([seed, 0, 1])
     world = build_world(rng, FAR + frames * SPEED / FPS)
     for frame in range(frames):
@@ -67,8 +69,8 @@ def _render(
     bodies = [thing.body(time) for thing, _, z in placed if -20 < z - distance < 70]
     canvas.cast([body for body in bodies if body is not None])
     draw_sky(canvas, world.clouds, world.look % 64)
-    draw_ground(canvas, world.ground)
     draw_skyline(canvas, world.look)
+    draw_ground(canvas, world.ground)
     for _, thing in seen:
         thing.draw(canvas, time)
     canvas.flush()
@@ -84,12 +86,14 @@ def _render(
 
 
 def _reflect(canvas: Canvas) -> None:
-    """A wet street mirrors what stands above the horizon."""
+    """A wet street mirrors what stands above the horizon, less and less towards the camera."""
     first = int(canvas.horizon) + 1
     depth = min(canvas.height - first, first)
     below = canvas.pixels[first : first + depth]
-    mirror = cv2.blur(np.ascontiguousarray(canvas.pixels[first - depth : first, :, :3][::-1]), (5, 15))
-    mixed = cv2.addWeighted(np.ascontiguousarray(below[:, :, :3]), 0.68, mirror, 0.3, 0)
+    above = np.ascontiguousarray(canvas.pixels[first - depth : first, :, :3][::-1])
+    mirror = cv2.blur(above, (5, 15)).astype(np.float32)
+    share = np.linspace(0.42, 0.0, depth, dtype=np.float32)[:, None, None]
+    mixed = (below[:, :, :3] * (0.98 - share) + mirror * share).astype(np.uint8)
     ground = (below[:, :, 3] == ROAD) | (below[:, :, 3] == SIDEWALK)
     below[:, :, :3][ground] = mixed[ground]
 

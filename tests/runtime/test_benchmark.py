@@ -130,6 +130,16 @@ def test_noise_is_said():
     assert timing(quiet, load=0.9).noise.startswith("noisy: 0.90 processes per core")
 
 
+def test_our_own_load_is_no_noise(fake_model, monkeypatch):
+    module._load.cache_clear()
+    loads = iter([[0.5, 0, 0], [9.0, 0, 0]])
+    monkeypatch.setattr(module, "load_average", lambda: next(loads))
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    options = {"boundary": "session", "frames": images(), "seconds": 0, "min_n": 1, "warmup_seconds": 0}
+    assert [benchmark(fake_model(), **options).load for _ in range(2)] == [0.25, 0.25]
+    module._load.cache_clear()
+
+
 def test_json_has_what_benchmark_json_promises(fake_model):
     result = benchmark(fake_model(), boundary="frame", frames=images(), seconds=0, min_n=3, warmup_seconds=0)
     value = json.loads(json.dumps(to_json([result])))

@@ -204,7 +204,7 @@ def test_a_video_gives_a_video_of_its_length_size_and_rate(tmp_path: Path) -> No
     np.testing.assert_allclose(frames[-1][30, 20], (200, 0, 0), atol=12)  # dark: blue, in BGR
     np.testing.assert_allclose(frames[-1][30, 80], (0, 0, 200), atol=12)
     assert (report.kind, report.frames, report.failed, report.size) == ("video", 12, 0, (64, 96))
-    assert (report.boundary, report.codec) == ("video", CODECS[0])
+    assert (report.boundary, report.codec) == ("video", CODECS[".mp4"])
     assert calls == [(done, 12) for done in range(1, 13)]
 
 
@@ -247,7 +247,7 @@ def test_a_model_that_fails_stops_the_video(tmp_path: Path, error: type[Exceptio
 def test_a_sink_that_fails_stops_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_video(tmp_path / "clip.mp4", frames=30)
     threads = threading.active_count()
-    monkeypatch.setattr("kd_deploy.runtime.video.CODECS", ("none",))
+    monkeypatch.setattr("kd_deploy.runtime.video.CODECS", {".mp4": "none"})
     with pytest.raises(UserError, match=r"out\.mp4: OpenCV cannot write"):
         infer(Brightness(), source, tmp_path / "out.mp4", **CLASSES)
     assert names(tmp_path) == ["clip.mp4"]

@@ -45,15 +45,16 @@ def write_avi(path: Path, frames: int) -> None:
     writer.release()
 
 
-def test_frames_size_rate_and_order_survive_the_round_trip(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "clip.mp4"
+@pytest.mark.parametrize("suffix", CODECS)
+def test_frames_size_rate_and_order_survive_the_round_trip(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"clip{suffix}"
     with write_video(path, 29.97) as sink:
         for level in range(0, 250, 25):
             sink.write(grey(level))
-    assert (sink.frames, sink.size, sink.codec) == (10, (64, 96), CODECS[0])
+    assert (sink.frames, sink.size, sink.codec) == (10, (64, 96), CODECS[suffix])
     with read_video(path) as video:
         levels = [frame.mean() for frame in video]
-    assert video.info == VideoInfo(96, 64, 29.97, 10)
+    assert video.info == VideoInfo(96, 64, pytest.approx(29.97, abs=0.01), 10)
     assert (video.decoded, video.failed) == (10, 0)
     assert levels == pytest.approx(range(0, 250, 25), abs=4)
 
@@ -71,16 +72,9 @@ def test_an_odd_frame_gets_its_last_row_and_column_twice(tmp_path: Path) -> None
     assert decoded[-2:, :40].mean() == pytest.approx(40, abs=6)
 
 
-def test_mpeg4_is_used_where_vp9_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_deploy.runtime.video.CODECS", ("none", "mp4v"))
-    assert write(tmp_path / "clip.mp4", [grey(7)]).codec == "mp4v"
-    with read_video(tmp_path / "clip.mp4") as video:
-        assert len(list(video)) == 1
-
-
 def test_no_codec_at_all_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_deploy.runtime.video.CODECS", ("none",))
-    with pytest.raises(UserError, match=r"clip\.mp4: OpenCV cannot write a 96x64 video"):
+    monkeypatch.setattr("kd_deploy.runtime.video.CODECS", {".mp4": "none"})
+    with pytest.raises(UserError, match=r"clip\.mp4: OpenCV cannot write a 96x64 none video"):
         write(tmp_path / "clip.mp4", [grey(7)])
     assert files(tmp_path) == {}
 
@@ -126,7 +120,7 @@ for name in ("text.mp4", "head.avi"):
         with v.read_video(folder / name): pass
     except UserError as error: print(error)
 with v.read_video(folder / "cut.avi") as video: frames = list(video)
-v.CODECS = ("avc1",)
+v.CODECS = {{".mp4": "avc1"}}
 try:
     with v.write_video(folder / "out.mp4", 25) as sink: sink.write(frames[0])
 except UserError as error: print(error)

@@ -1,0 +1,69 @@
+"""The demo: everything kd-deploy does, on drawn street scenes, on a CPU in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd_deploy.config.load import load_recipe
+from kd_deploy.config.schema import Recipe, SyntheticData
+from kd_deploy.data.dataset import Dataset, frames, open_dataset
+from kd_deploy.data.scenes import draw_drive
+from kd_deploy.deploy import export_run, open_for_evaluation
+from kd_deploy.progress import Progress
+from kd_deploy.report.demo import write_report
+from kd_deploy.run import Run
+from kd_deploy.runtime.benchmark import benchmark_all, to_json
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import write_json
+from kd_deploy.runtime.infer import InferReport, infer
+from kd_deploy.runtime.model import Model, open_model
+from kd_deploy.runtime.parity import ParityReport, compare
+from kd_deploy.runtime.video import write_video
+from kd_deploy.train import distill, train
+
+DRIVE_SECONDS, DRIVE_FPS = 6, 25
+ROLES = ("teacher", "student alone", "student distilled")
+"""The three runs, by the names of the report; their folders have - for the blank."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the demo found out, for the report."""
+
+    recipe: Recipe
+    runs: dict[str, Run]
+    bundle: Bundle
+    parity: ParityReport
+    benchmark: dict[str, Any]
+    video: InferReport
+
+
+def run_demo(output: Path, overrides: Sequence[str]) -> Path:
+    """Run the demo in `output`, going on where an earlier, interrupted one stopped; returns the report's path.
+
+    Raises:
+        UserError: `output` holds a demo with other settings, or the disk refuses.
+    """
+    recipe = load_recipe("demo", overrides)
+    if not isinstance(recipe.data, SyntheticData):
+        raise UserError("--set data.format: the demo runs on synthetic scenes; use train and distill instead")
+    paths = {role: output / role.replace(" ", "-") for role in ROLES}
+    teacher, alone, distilled = paths.values()
+    train(recipe, "teacher", teacher, device="cpu", resume=True)
+    train(recipe, "student", alone, device="cpu", resume=True)
+    distill(recipe, distilled, teacher=str(teacher), device="cpu", resume=True)
+    bundle = export_run(distilled, output / "bundle", replace=True)
+    drive = _write_drive(output / "drive.mp4", recipe.data)
+    with open_model(bundle) as deployed, open_model(bundle, backend="torch") as reference:
+        dataset = open_dataset(recipe.data, "val")
+        parity = _parity(bundle, reference, deployed, dataset)
+        benchmark = _benchmark(bundle, [reference, deployed])
+        video = _infer(bundle, deployed, drive, output)
+    runs = {role: Run.open(path) for role, path in paths.items()}
+    return write_report(output / "report.html", Results(recipe, runs, bundle, parity, benchmark, video))
