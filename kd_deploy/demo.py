@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Recipe, SyntheticData
 from kd_deploy.data.dataset import Dataset, frames, open_dataset
 from kd_deploy.data.scenes import draw_drive
-from kd_deploy.deploy import export_run, open_for_evaluation
+from kd_deploy.deploy import export_run
 from kd_deploy.progress import Progress
 from kd_deploy.report.demo import write_report
 from kd_deploy.run import Run
@@ -67,3 +65,51 @@ def run_demo(output: Path, overrides: Sequence[str]) -> Path:
         video = _infer(bundle, deployed, drive, output)
     runs = {role: Run.open(path) for role, path in paths.items()}
     return write_report(output / "report.html", Results(recipe, runs, bundle, parity, benchmark, video))
+
+
+def _write_drive(path: Path, data: SyntheticData) -> Path:
+    """A drive through one drawn street, as the video that a camera would give."""
+    count = DRIVE_SECONDS * DRIVE_FPS
+    with write_video(path, DRIVE_FPS) as sink, Progress("draw the drive", count) as progress:
+        for image, _ in draw_drive(data.seed, count, data.size):
+            sink.write(image)
+            progress.advance(sink.frames)
+    return path
+
+
+def _parity(bundle: Bundle, reference: Model, deployed: Model, dataset: Dataset) -> ParityReport:
+    limits = bundle.manifest["thresholds"]
+    report = compare(reference, deployed, frames(dataset), bundle.classes, **limits)
+    write_json(bundle.path / "parity.json", report.to_json())
+    return report
+
+
+def _benchmark(bundle: Bundle, models: Sequence[Model]) -> dict[str, Any]:
+    images = [frame for _, frame, _ in bundle.golden()]
+    timings = [
+        timing
+        for boundary in ("session", "frame")
+        for timing in benchmark_all(models, boundary=boundary, frames=images, seconds=2)
+    ]
+    result = to_json(timings)
+    write_json(bundle.path / "benchmark.json", result)
+    return result
+
+
+def _infer(bundle: Bundle, deployed: Model, drive: Path, output: Path) -> InferReport:
+    """The video twice: drive-segmented.mp4 for players, .webm (slower to encode) for the report's page."""
+
+    def segmented(suffix: str) -> InferReport:
+        with Progress(f"infer {suffix}", DRIVE_SECONDS * DRIVE_FPS) as progress:
+            return infer(
+                deployed,
+                drive,
+                output / f"drive-segmented{suffix}",
+                view="side-by-side",
+                class_names=bundle.classes,
+                palette=bundle.palette,
+                progress=progress.advance,
+            )
+
+    report, _ = segmented(".mp4"), segmented(".webm")
+    return report

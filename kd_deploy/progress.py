@@ -45,7 +45,9 @@ class Progress:
 
     def interval(self, step: int, values: dict[str, float]) -> None:
         """An interval ended: show its values."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if not name.endswith(".weighted"))
+        text = "  ".join(
+            f"{name} {value:.4g}" for name, value in values.items() if not name.endswith(".weighted")
+        )
         if self._console.is_terminal:
             self._bar.update(self._task, values=text)
             return

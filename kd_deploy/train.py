@@ -17,7 +17,6 @@ from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.distill.objective import Objective
-from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load, make
 from kd_deploy.run import Run
 from kd_deploy.runtime.environment import cpu_name

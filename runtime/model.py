@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from typing import TypeVar
 
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError

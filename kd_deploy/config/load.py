@@ -145,7 +145,7 @@ def _tags(section: type[Section]) -> set[Any]:
 
 
 def _nearest_key(word: str, section: type[Section]) -> str:
-    """A near key of the section, or else the place below it where the very key belongs (momentum: optimizer.momentum)."""
+    """A near key of the section, else the place below it where the key belongs (momentum: optimizer.momentum)."""
     for name, field in section.model_fields.items():
         if any(word in inner.model_fields for inner in _sections(field.annotation)):
             return f" (did you mean '{name}.{word}'?)"

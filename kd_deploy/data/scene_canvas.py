@@ -213,14 +213,19 @@ class Canvas:
         """
         w, h, (side, rear, front) = width / 2, length / 2, inset
         cos, sin, tall, view = math.cos(yaw), math.sin(yaw), top - bottom, self.view
-        # The camera in the solid's own coordinates, the street's bend undone; then on which side of each plane.
+        # The camera in the solid's own coordinates, the street's bend undone, and its side of each plane.
         depth = z - view.z
         across, above = view.x - x + 0.5 * view.curvature * depth * depth, view.height - bottom
         right, ahead = across * cos + depth * sin, across * sin - depth * cos
+        leaning = above * side
         in_front = (
-            tall * (-ahead - h) + above * rear, tall * (right - w) + above * side, tall * (ahead - h) + above * front,
-            tall * (-right - w) + above * side, above - tall, -above,
-        )  # fmt: skip
+            tall * (-ahead - h) + above * rear,
+            tall * (right - w) + leaning,
+            tall * (ahead - h) + above * front,
+            tall * (-right - w) + leaning,
+            above - tall,
+            -above,
+        )
         visible = [k for k, distance in enumerate(in_front) if distance > 0]
         if not visible:
             return []

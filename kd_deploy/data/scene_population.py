@@ -195,7 +195,7 @@ def _traffic(rng: np.random.Generator, length: float) -> list[Thing]:
     for x, pace in ((2.3, 4.5), (2.3, 4.5), (-5.7, -4.5), (-5.7, -4.5)):
         if rng.random() < 0.5:
             z = 6 + (length - 60) * rng.random() ** 2.5
-            things.append(Cyclist(x + rng.normal(0, 0.15), z, _seed(rng), (rng.normal(0, 0.3) * 0, pace)))
+            things.append(Cyclist(x + rng.normal(0, 0.15), z, _seed(rng), (0.0, pace)))
     return things
 
 
@@ -216,7 +216,7 @@ def _crossroads(rng: np.random.Generator, ground: Ground, z: float) -> list[Thin
         )
     for _ in range(rng.integers(0, 5)):
         pace = rng.choice((-1, 1)) * rng.uniform(1.1, 1.6)
-        end = ground.right + 1.0 if pace > 0 else ground.left - 1.0
+        end = ground.right + rng.uniform(0.7, 2.3) if pace > 0 else ground.left - rng.uniform(0.7, 2.3)
         x = end - pace * arrival * rng.uniform(0.3, 1.0)
         things.append(Person(x, z - rng.uniform(1.3, 3.7), _seed(rng), (pace, 0.0), until=(end - x) / pace))
     for side in (-1, 1):

@@ -78,4 +78,5 @@ def loader(stream: Stream, train: Train, *, start: int) -> DataLoader[Batch]:
         num_workers=train.workers,
         persistent_workers=train.workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else every loader takes a number from the one that dropout uses
     )

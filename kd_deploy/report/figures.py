@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 COLORS = ("#8a8f98", "#d9822b", "#2166ac", "#4d9221", "#762a83")
 """Teacher first, in grey: it is the measure of the others."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

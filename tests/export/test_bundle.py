@@ -1,3 +1,3 @@
 def test_x(deployed):
     print(list(deployed.bundle.rglob("*")))
-    print((deployed.run/"metrics.jsonl").read_text())
+    print((deployed.run / "metrics.jsonl").read_text())

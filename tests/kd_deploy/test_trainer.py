@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kd_deploy import trainer
 from kd_deploy.config.load import load_recipe
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
@@ -40,8 +43,8 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def after_step(step: int, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    """Call `act(trainer)` in the middle of a step, before it is logged or saved."""
+def after_step(step: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[Trainer], None]) -> None:
+    """Call `act` in the middle of a step, before it is logged or saved."""
     train_step = Trainer._train_step
 
     def step_and_act(self: Trainer, images: Tensor, labels: Tensor) -> Any:
@@ -53,7 +56,7 @@ def after_step(step: int, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     monkeypatch.setattr(Trainer, "_train_step", step_and_act)
 
 
-def press_ctrl_c(trainer: Trainer) -> None:
+def press_ctrl_c(_: Trainer) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
@@ -75,12 +78,8 @@ def test_a_run_resumed_after_ctrl_c_is_the_run_without_a_break(
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(deeplab: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "kd_deploy", "distill", deeplab.recipe, "--teacher", deeplab.teacher]
-    slowed = "import time; from kd_deploy.trainer import Trainer as T; step = T._train_step\n"
-    slowed += "T._train_step = lambda *a: (time.sleep(0.3), step(*a))[1]\n"
-    slowed += "from kd_deploy.cli import main; main()"
-    command = [sys.executable, "-c", slowed, *map(str, command[3:]), "-o", str(run), "--device", "cpu"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    arguments = ["distill", deeplab.recipe, "--teacher", deeplab.teacher, "-o", run, "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *map(str, arguments)], stderr=subprocess.PIPE)
     wait_for(lambda: process.poll() is not None or '"step": 6' in read(run / "metrics.jsonl"))
     process.kill()
     assert process.wait() == -signal.SIGKILL, process.stderr and process.stderr.read()
@@ -92,11 +91,23 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(deeplab: Any, tmp_path: P
     assert same(weights(run), weights(deeplab.run))
 
 
+SLOW = """
+import time
+from kd_deploy.cli import main
+from kd_deploy.trainer import Trainer
+
+step = Trainer._train_step
+Trainer._train_step = lambda *arguments: (time.sleep(0.3), step(*arguments))[1]
+main()
+"""
+"""The command line with slow steps, so that a kill falls between two of them."""
+
+
 def read(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def wait_for(there: Any, seconds: float = 120) -> None:
+def wait_for(there: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < end
@@ -142,13 +153,13 @@ def test_tensorboard_gets_the_same_numbers(deeplab: Any) -> None:
 def test_the_teacher_is_read_only(deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def look(trainer: Trainer) -> None:
-        teacher = trainer.teacher
+    def look(training: Trainer) -> None:
+        teacher = training.teacher
         assert teacher is not None
         seen["state"] = copy.deepcopy(teacher.network.state_dict())
         seen["training"] = [module for module in teacher.modules() if module.training]
         seen["grad"] = [p for p in teacher.parameters() if p.requires_grad or p.grad is not None]
-        groups = trainer.optimizer.param_groups
+        groups = training.optimizer.param_groups
         optimised = {id(p) for group in groups for p in group["params"]}
         seen["optimised"] = [p for p in teacher.parameters() if id(p) in optimised]
 
@@ -175,20 +186,11 @@ def test_keep_best_saves_the_weights_of_the_best_evaluation(
     deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe(
-        str(deeplab.recipe), ["train.iterations=4", "evaluate.every=2", "train.keep=best", "train.log_every=1"]
+        str(deeplab.recipe),
+        ["train.iterations=4", "evaluate.every=2", "train.keep=best", "train.log_every=1"],
     )
-    evaluations = iter([40.0, 30.0])
-
-    def to_json(result: Any, model: Any) -> dict[str, Any]:
-        import kd_deploy.evaluate
-
-        return {**kd_deploy.evaluate.to_json(result, model), "miou": (score := next(evaluations)), "s": score}
-
-    score = __import__("kd_deploy.trainer", fromlist=["score"]).score
-    monkeypatch.setattr(
-        "kd_deploy.trainer.score",
-        lambda model, data: __import__("dataclasses").replace(score(model, data), miou=next(evaluations)),
-    )
+    mious, score = iter([40.0, 30.0]), trainer.score
+    monkeypatch.setattr(trainer, "score", lambda *args: replace(score(*args), miou=next(mious)))
     summary = train(recipe, "student", tmp_path / "run", device="cpu")
     assert summary["weights_of_step"] == 2 and summary["miou"] == 40.0
     run = Run.open(tmp_path / "run")
@@ -213,7 +215,7 @@ def test_the_seed_alone_decides(deeplab: Any, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(deeplab: Any, tmp_path: Path) -> None:
     recipe = load_recipe(
         str(deeplab.recipe),
-        ["train.optimizer.name=sgd", "train.optimizer.lr=1e30", "train.iterations=6", "evaluate.every=6"],
+        ["train.optimizer.name=sgd", "train.lr=1e30", "train.iterations=6", "evaluate.every=6"],
     )
     with pytest.raises(UserError, match=r"run: at step 3 the loss term \w+ is (nan|inf); lower train"):
         train(recipe, "student", tmp_path / "run", device="cpu")

@@ -99,7 +99,7 @@ def test_check_reports_every_problem_of_the_file_and_of_the_overrides(tmp_path: 
     assert [line.rpartition(": ")[2] for line in lines] == [
         "unknown key (did you mean 'size'?)",
         "unknown key (did you mean 'val'?)",
-        "unknown key",
+        "unknown key (did you mean 'lr'?)",
     ]
     assert lines[2].startswith("--set train.lrr=1: ")
 

@@ -189,7 +189,10 @@ def test_no_word_of_pydantic_comes_through(recipe: Any) -> None:
         recipe(
             ("format: synthetic", "format: camvid\n  size: x\n  root: 3\n  train: 1"),
             ("    weight: 1", "    weight: x\n    taps: [features]\n    schedule: 3\n    options: [1]"),
-            ("crop: [64, 64]", "crop: {a: 1}\n  workers: .nan\n  clip: []\n  lr: ''\n  optimizer: {name: []}"),
+            (
+                "crop: [64, 64]",
+                "crop: {a: 1}\n  workers: .nan\n  clip: []\n  lr: ''\n  optimizer: {name: []}",
+            ),
             ("train:\n", "supervised:\nexport: {size: [0, 1.5]}\ntrain:\n"),
         )
     )

@@ -1,0 +1,65 @@
+"""The demo's report: what was trained, what it scored, what was deployed and how fast it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kd_deploy.data.dataset import open_dataset
+from kd_deploy.deploy import open_for_evaluation
+from kd_deploy.report import figures
+from kd_deploy.report.frames import compare_frames, file_uri, panels
+from kd_deploy.report.page import render
+from kd_deploy.runtime.files import atomic_file
+
+if TYPE_CHECKING:
+    from kd_deploy.demo import Results
+
+FRAMES = 4
+
+
+def write_report(path: Path, results: Results) -> Path:
+    """Write the page, pictures and video inside it, and return its path."""
+    teacher, alone, distilled = results.runs
+    summaries = {name: run.summary() for name, run in results.runs.items()}
+    records = {name: list(run.records()) for name, run in results.runs.items()}
+    dataset = open_dataset(results.recipe.data, "val")
+    models = {
+        name: open_for_evaluation(run.path, None, "val", backend="torch", precision="fp32", device="cpu")[0]
+        for name, run in results.runs.items()
+    }
+    shown = compare_frames(models, dataset, better=distilled, worse=alone, count=FRAMES)
+    html = render(
+        "demo.html.j2",
+        summaries=summaries,
+        gap=gap_closed(*(summaries[name]["miou"] for name in (teacher, alone, distilled))),
+        classes=class_rows(summaries),
+        palette=dict(zip(dataset.classes, dataset.palette.tolist(), strict=True)),
+        curves=figures.curves(records),
+        terms=figures.terms(records),
+        frames=[(comparison.frame.name, panels(comparison, dataset.palette)) for comparison in shown],
+        parity=results.parity.to_json(),
+        benchmark=results.benchmark,
+        latencies=figures.latencies(results.benchmark["results"]),
+        video=results.video,
+        video_uri=file_uri(path.parent / "drive-segmented.webm", "video/webm"),
+        manifest=results.bundle.manifest,
+        recipe=results.recipe,
+    )
+    with atomic_file(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return path
+
+
+def gap_closed(teacher: float, alone: float, distilled: float) -> float | None:
+    """Percent of the mIoU gap between the student alone and its teacher that distillation closes.
+
+    None where the teacher is no better than the student alone: there is no gap to close.
+    """
+    return 100.0 * (distilled - alone) / (teacher - alone) if teacher > alone else None
+
+
+def class_rows(summaries: dict[str, Any]) -> list[tuple[str, list[float | None]]]:
+    """(class, IoU of each run in order), the classes as the data set orders them."""
+    names = next(iter(summaries.values()))["classes"]
+    return [(name, [summary["classes"][name] for summary in summaries.values()]) for name in names]

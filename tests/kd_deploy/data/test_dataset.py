@@ -1,0 +1,85 @@
+"""Opening a data set by its recipe section, and reading ahead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_deploy.config.schema import CamVidData, SyntheticData
+from kd_deploy.data.dataset import frames, open_dataset, verify
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.frames import Frame
+
+
+class Numbered:
+    """Twenty blank frames; `broken` cannot be read."""
+
+    classes = ("road",)
+    palette = np.zeros((1, 3), np.uint8)
+
+    def __init__(self, broken: int | None = None) -> None:
+        self.broken = broken
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> Frame:
+        self.reads.append(index)
+        if index == self.broken:
+            raise UserError(f"{index}: is truncated")
+        return Frame(str(index), np.zeros((4, 6, 3), np.uint8))
+
+
+def test_frames_come_in_order_and_once() -> None:
+    dataset = Numbered()
+    assert [frame.name for frame in frames(dataset)] == [str(i) for i in range(20)]
+    assert sorted(dataset.reads) == list(range(20))
+
+
+def test_frames_are_read_only_a_little_ahead() -> None:
+    dataset = Numbered()
+    next(frames(dataset))
+    assert max(dataset.reads) < 12
+
+
+def test_a_broken_frame_raises_in_its_place() -> None:
+    seen = []
+    with pytest.raises(UserError, match="^13: is truncated$"):
+        for frame in frames(Numbered(broken=13)):
+            seen.append(frame.name)
+    assert len(seen) == 13
+
+
+def test_verify_refuses_an_empty_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verify(Numbered()) == (4, 6)
+    monkeypatch.setattr(Numbered, "__len__", lambda self: 0)
+    with pytest.raises(UserError, match="holds no frame"):
+        verify(Numbered())
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_section_opens_its_format(camvid: Path, split: str) -> None:
+    sections: list[Any] = [
+        CamVidData(format="camvid", root=camvid, size=(32, 48)),
+        SyntheticData(format="synthetic", size=(32, 48), train=3, val=2),
+    ]
+    for section in sections:
+        dataset = open_dataset(section, split)
+        assert verify(dataset) == (32, 48)
+        label = dataset[0].label
+        assert label is not None and label.dtype == np.uint8
+        assert set(np.unique(label)) <= {*range(len(dataset.classes)), 255}
+
+
+def test_synthetic_splits_are_disjoint_and_fixed_by_the_seed() -> None:
+    section = SyntheticData(format="synthetic", size=(32, 64), train=2, val=2, seed=3)
+    train, again, val = (open_dataset(section, split) for split in ("train", "train", "val"))
+    assert (train[1].image == again[1].image).all() and (train[1].image != val[1].image).any()
+    other = open_dataset(section.model_copy(update={"seed": 4}), "train")
+    assert (train[1].image != other[1].image).any()
+    with pytest.raises(UserError, match="--split test: the synthetic data set has train and val only"):
+        open_dataset(section, "test")
