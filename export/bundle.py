@@ -14,15 +14,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from kd_deploy.config.schema import Network
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.onnx_graph import OPSET, write_onnx
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import IMAGENET_MEAN, IMAGENET_STD, Segmenter
+from kd_deploy.models.weights import write_weights
 from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
-from kd_deploy.runtime.errors import GateFailedError
+from kd_deploy.runtime.errors import GateFailedError, UserError
 from kd_deploy.runtime.files import atomic_folder, write_json
 from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.runtime.model import open_model
@@ -70,16 +70,17 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
     """Write and check a bundle; `path` appears only when every check has passed.
 
     Raises:
-        UserError: `path` exists and `replace` is not set, or the disk refuses.
+        UserError: `path` exists and `replace` is not set or it is no bundle, or the disk refuses.
         GateFailedError: ONNX Runtime's masks of the golden frames are not PyTorch's.
     """
+    if path.exists() and replace and not (path / MANIFEST).is_file():
+        raise UserError(f"{path}: is no bundle, so --force does not replace it; choose another name")
     with atomic_folder(path, replace=replace) as folder:
         (folder / "golden").mkdir()
         golden = _write_golden(folder, content)
         facts = {"classes": content.classes, "palette": content.palette.tolist(), **_ends(content.size)}
         write_onnx(DeployedGraph(content.segmenter), content.size, folder / MODEL, facts)
-        state = content.segmenter.network.state_dict()
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / REFERENCE)
+        write_weights(content.segmenter.network.state_dict(), folder / REFERENCE)
         (folder / "README.md").write_text(_readme(content), encoding="utf-8")
         write_json(folder / MANIFEST, _manifest(folder, content, golden, facts))
         bundle = Bundle.open(folder)

@@ -97,18 +97,29 @@ def bundle_dataset(bundle: Bundle, root: Path | None, split: str) -> Dataset:
 
 
 def open_for_evaluation(
-    source: Path, root: Path | None, split: str, *, backend: str, precision: str, device: str
+    source: Path, root: Path | None, split: str, *, backend: str | None, precision: str, device: str
 ) -> tuple[Model, Dataset]:
     """The model and the data set of a bundle on a backend, or of a run in PyTorch.
 
+    Args:
+        backend: None: a bundle's ONNX Runtime on the CPU, a run's PyTorch.
+        device: where a run computes; a bundle computes where its backend does.
+
     Raises:
-        UserError: `source` is neither, or its data set is not to be found.
+        UserError: `source` is neither, its data set is not to be found, or it does not run as asked.
     """
     if (source / MANIFEST).exists():
+        if device == "cuda":
+            raise UserError(f"--device cuda: {source} is a bundle, which its --backend puts on a device")
         bundle = Bundle.open(source)
         dataset = bundle_dataset(bundle, root, split)
-        return open_model(bundle, backend=backend, precision=precision), dataset
+        return open_model(bundle, backend=backend or "onnxruntime-cpu", precision=precision), dataset
     run = Run.open(source)
+    if backend not in (None, "torch") or precision != "fp32":
+        raise UserError(
+            f"{source}: is a run, evaluated in PyTorch at fp32; kd-deploy export {source} -o BUNDLE makes what "
+            f"runs on {backend or precision}"
+        )
     data = run.recipe.data
     if root and not isinstance(data, SyntheticData):
         data = data.model_copy(update={"root": root})

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from kd_deploy.config.load import dump_recipe, load_recipe
 from kd_deploy.config.schema import Network, Recipe, Train
-from kd_deploy.models.weights import ROLE_WEIGHTS
+from kd_deploy.models.weights import ROLE_WEIGHTS, write_weights
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import atomic_file, cannot_write, write_json
 
@@ -95,19 +96,28 @@ class Run:
 
     def save_weights(self, state: dict[str, Tensor]) -> None:
         with atomic_file(self.weights) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
+            write_weights(state, temporary)
 
     def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
         """Write checkpoints/NAME.pt: one file, so that replacing it is one atomic step."""
+        buffer = io.BytesIO()  # torch.save to a full disk raises no OSError
+        torch.save(state, buffer)
         with atomic_file(self.path / "checkpoints" / f"{name}.pt") as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def load_checkpoint(self, name: str) -> dict[str, Any] | None:
-        """The state saved as NAME, or None where the run has not come so far."""
+        """The state saved as NAME, or None where the run has not come so far.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         file = self.path / "checkpoints" / f"{name}.pt"
         if not file.exists():
             return None
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(f"{file}: is damaged; copy the run again, or remove it and start anew") from error
         return state
 
     @property

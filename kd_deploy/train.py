@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import open_dataset, verify
@@ -100,6 +101,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     """
     on_cpu = make_device(device).type == "cpu"
     mixed = "no" if precision == "fp32" else precision
+    AcceleratorState._reset_state()  # it outlives a run, and this one may have another precision
     # The batch size of a recipe is global: more processes share it, and the losses stay the same.
     return Accelerator(cpu=on_cpu, mixed_precision=mixed, split_batches=True)
 

@@ -49,6 +49,7 @@ class Trainer:
         self.objective = objective
         self.train_set, self.val_set = datasets
         self.size = size
+        self._on_gpu = accelerator.device.type == "cuda"
         self.teacher = teacher.to(accelerator.device).eval().requires_grad_(False) if teacher else None
         self.segmenter = segmenter.to(accelerator.device)
         optimizer = make_optimizer(self.settings, segmenter)
@@ -158,6 +159,7 @@ class Trainer:
                 "scheduler": self.scheduler.state_dict(),
                 "scaler": scaler.state_dict() if scaler else {},
                 "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state() if self._on_gpu else None,
                 "window": self.window.state(),
                 "seconds": self.seconds,
                 "best": self.best,
@@ -176,6 +178,8 @@ class Trainer:
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"])
+        if self._on_gpu and state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"])
         self.window = Window(**state["window"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.best, self.result = state["best"], state["result"]

@@ -18,6 +18,8 @@ from kd_deploy.runtime.errors import UserError
 SCHEMA = 1
 MANIFEST = "manifest.json"
 
+_USED = ("models", "golden", "reference", "network", "thresholds", "data")
+
 
 def sha256(path: Path) -> str:
     """The file's SHA-256, in hexadecimal."""
@@ -66,7 +68,7 @@ class Bundle:
     def _verify(self) -> None:
         try:
             files = dict(self.manifest["files"])
-            _ = self.classes, self.palette, self.size, self.manifest["models"], self.manifest["golden"]
+            _ = self.classes, self.palette, self.size, *(self.manifest[key] for key in _USED)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path / MANIFEST}: is incomplete ({error}); export the bundle again"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.bundle import Bundle
-from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.errors import MissingComponentError, UserError
 
 BACKENDS = {
     "onnxruntime-cpu": "kd_deploy.runtime.backends.onnxruntime_cpu",
@@ -96,6 +96,11 @@ def open_model(
         raise UserError(f"backend: no {backend!r}; choose one of {', '.join(BACKENDS)}")
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(Path(bundle))
-    module = importlib.import_module(BACKENDS[backend])
+    try:
+        module = importlib.import_module(BACKENDS[backend])
+    except ImportError as error:
+        raise MissingComponentError(
+            f"{backend}: cannot be imported ({error}); pip install 'kd-deploy[all]'"
+        ) from error
     model: Model = module.open_backend(bundle, precision)
     return model

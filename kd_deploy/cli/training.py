@@ -79,12 +79,12 @@ def _print_summary(run: Path, summary: dict[str, Any]) -> None:
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN|BUNDLE")
 @options.data
 @options.split
-@options.backend
+@click.option("--backend", help="What runs a bundle.  [default: onnxruntime-cpu]")
 @options.precision
 @options.device
 @options.as_json
 def evaluate(
-    source: Path, data: Path | None, split: str, backend: str, precision: str, device: str, as_json: bool
+    source: Path, data: Path | None, split: str, backend: str | None, precision: str, device: str, as_json: bool
 ) -> None:
     """Score a run (in PyTorch) or a bundle (on a backend) over a whole split."""
     from kd_deploy.deploy import open_for_evaluation

@@ -100,7 +100,7 @@ class Car(Thing):
         cabin = canvas.solid(
             x, z, width - 0.06, length - 0.16, waist, roof, paint, CAR, (side, rear, front), self.yaw
         )
-        if canvas.pixels_per_metre(z) < 6:
+        if canvas.pixels_per_metre(z) < 7:
             return
         for face in body:
             self._body_details(canvas, face, look.random())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import pi
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from kd_deploy.data.scene_plants import Border, Tree
 from kd_deploy.data.scene_posts import Lamp, Post, TrafficLight, TrafficSign
 from kd_deploy.data.scene_street import Ground
 
+T = TypeVar("T")
 SPEED = 8.0  # of the own car in a drive, metres a second
 KERB = 0.12  # height of the sidewalk in metres
 
@@ -34,6 +36,10 @@ def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 30))
 
 
+def _pick(rng: np.random.Generator, options: tuple[T, ...]) -> T:
+    return options[rng.integers(len(options))]
+
+
 def _blocked(ground: Ground, z: float, length: float = 0.0, margin: float = 1.0) -> bool:
     """Whether the span from z to z + length meets a cross street."""
     return any(z < crossing + 9 + margin and z + length > crossing - margin for crossing in ground.crossings)
@@ -52,7 +58,7 @@ def _plots(rng: np.random.Generator, ground: Ground, side: int, edge: float, len
                 z += 1.0
                 continue
         park = rng.random() < green
-        setback = 4.0 if park else rng.choice((0.0, 0.0, 2.5, 4.0))
+        setback = 4.0 if park else _pick(rng, (0.0, 0.0, 2.5, 4.0))
         if not park:
             depth = rng.uniform(8, 14)
             x, middle = edge + side * setback, z + span / 2
@@ -69,17 +75,15 @@ def _plots(rng: np.random.Generator, ground: Ground, side: int, edge: float, len
                 )
             )
         for _ in range(int(span / 4) if park else int(setback > 0) * 2):
-            kind = rng.choice(("round", "round", "conifer", "bush") if park else ("bush", "bush", "round"))
+            kind = _pick(rng, ("round", "round", "conifer", "bush") if park else ("bush", "bush", "round"))
             size = rng.uniform(1.2, 2.2) if kind == "bush" else rng.uniform(4.5, 9.0)
             across = rng.uniform(1, 9) if park else rng.uniform(0.8, setback - 0.6)
             things.append(
                 Tree(edge + side * across, z + rng.uniform(0, span), _seed(rng), kind=kind, size=size)
             )
         if setback > 0:
-            kind = rng.choice(
-                ("boards", "railing", "wall", "hedge", "none"), p=(0.32, 0.18, 0.12, 0.26, 0.12)
-            )
-            things += _border(rng, str(kind), edge + side * 0.3, z, span)
+            kind = _pick(rng, ("boards", "boards", "railing", "wall", "hedge", "hedge", "none"))
+            things += _border(rng, kind, edge + side * 0.3, z, span)
         z += span
     return things
 
@@ -110,12 +114,12 @@ def _furniture(
     ]
     z = rng.uniform(6, 18)
     while z < length:
-        kind = str(rng.choice(("disc", "triangle", "square", "stop", "board"), p=(0.3, 0.2, 0.2, 0.1, 0.2)))
+        kind = _pick(rng, ("disc", "disc", "triangle", "square", "stop", "board"))
         if not _blocked(ground, z):
             things.append(TrafficSign(x + side * 0.1, z, _seed(rng), ground=KERB, extent=1.5, kind=kind))
         z += rng.uniform(9, 30)
     if rng.random() < 0.5:
-        size, kind = rng.uniform(5, 8), str(rng.choice(("round", "round", "conifer")))
+        size, kind = rng.uniform(5, 8), _pick(rng, ("round", "round", "conifer"))
         things += [
             Tree(
                 x + side * 0.3,
@@ -158,7 +162,7 @@ def _walkers(rng: np.random.Generator, side: int, kerb: float, walk: float, leng
     things: list[Thing] = []
     for _ in range(rng.poisson(length / 14) + 1):
         x, z = kerb + side * rng.uniform(0.9, walk - 0.4), 5 + (length - 5) * rng.random() ** 1.5
-        pace = rng.choice((-1.0, 0.0, 1.0)) * rng.uniform(1.1, 1.5)
+        pace = _pick(rng, (-1.0, 0.0, 1.0)) * rng.uniform(1.1, 1.5)
         for i in range(1 + int(rng.random() < 0.3)):
             things += [Person(x + 0.6 * i, z + 0.2 * i, _seed(rng), (0.0, pace), KERB)]
     return things
@@ -215,7 +219,7 @@ def _crossroads(rng: np.random.Generator, ground: Ground, z: float) -> list[Thin
             TrafficLight(ground.left - 0.6, z - 4.4, phase, ground=KERB, extent=3.5, green_from=green)
         )
     for _ in range(rng.integers(0, 5)):
-        pace = rng.choice((-1, 1)) * rng.uniform(1.1, 1.6)
+        pace = _pick(rng, (-1, 1)) * rng.uniform(1.1, 1.6)
         end = ground.right + rng.uniform(0.7, 2.3) if pace > 0 else ground.left - rng.uniform(0.7, 2.3)
         x = end - pace * arrival * rng.uniform(0.3, 1.0)
         things.append(Person(x, z - rng.uniform(1.3, 3.7), _seed(rng), (pace, 0.0), until=(end - x) / pace))

@@ -24,6 +24,8 @@ from kd_deploy.data.scene_canvas import (
 )
 from kd_deploy.data.scene_plants import LEAVES, WALLS, paint_crown
 
+_PER_METRE = 24  # texels of the ground
+
 
 @cache
 def noise(size: int, blur: float, seed: int) -> NDArray[np.float32]:
@@ -137,6 +139,12 @@ def _markings(canvas: Canvas, ground: Ground) -> None:
         canvas.paint(_crossbars(-1.6, 1.7, np.array([crossing - 5.4]), 0.45), white, ROAD)
 
 
+@cache
+def _asphalt() -> NDArray[np.float32]:
+    """Fine grain on coarse stains."""
+    return 4.5 * noise(256, 1.0, 4) + 4.0 * noise(256, 6.0, 3)
+
+
 def _finish_ground(canvas: Canvas) -> None:
     view, light, first = canvas.view, canvas.light, int(canvas.horizon) + 1
     rows = np.arange(first, canvas.height, dtype=np.float32)[:, None] + np.float32(0.5 - canvas.horizon)
@@ -145,12 +153,12 @@ def _finish_ground(canvas: Canvas) -> None:
     x = columns * (z / np.float32(canvas.focal)) + (
         np.float32(view.x) - np.float32(0.5 * view.curvature) * z * z
     )
-    along = z + np.float32(view.z % 32)  # 32 m: both tiles repeat
-    grain = np.zeros(x.shape, np.float32)
-    for tile, per_metre, strength in ((noise(128, 2.5, 3), 12, 4.0), (noise(128, 1.0, 4), 28, 4.5)):
-        across, ahead = x * np.float32(per_metre), np.broadcast_to(along * np.float32(per_metre), x.shape)
-        sample = cv2.remap(tile, across, ahead, cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)
-        grain += sample * np.float32(strength) * np.clip(np.float32(420 / per_metre) / z, 0, 1)
+    along = z + np.float32(view.z % 32)  # 32 m: the tile repeats
+    ahead = np.broadcast_to(along * np.float32(_PER_METRE), x.shape)
+    sample = cv2.remap(
+        _asphalt(), x * np.float32(_PER_METRE), ahead, cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP
+    )
+    grain = sample * np.clip(np.float32(24) / z, 0, 1)
     keep = np.exp(z / np.float32(-light.visibility))
     shadow = cv2.blur(canvas.shadow[first:], (5, 5)) * np.float32((0.26 + 0.22 * light.direct) / 255)
     lit = (1 - shadow) * keep

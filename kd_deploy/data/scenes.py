@@ -116,7 +116,7 @@ def _photograph(image: Image, world: World, rng: np.random.Generator) -> Image:
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     gain = np.float32(world.contrast) * (1 - 0.1 * (x * x + y * y))
-    picture = image.astype(np.float32) * gain[..., None]
+    picture = image.astype(np.float32) * np.repeat(gain, 3, axis=1).reshape(image.shape)
     picture += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(world.grain)
     photo = np.clip(picture, 0, 255).astype(np.uint8)
     if world.quality > 100:

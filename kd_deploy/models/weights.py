@@ -9,7 +9,7 @@ import huggingface_hub
 import safetensors
 import segmentation_models_pytorch as smp
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kd_deploy.config.schema import Network
@@ -85,6 +85,15 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{file}: holds no state dict; save the network's state_dict() alone")
     return state
+
+
+def write_weights(state: dict[str, Tensor], file: Path) -> None:
+    """Write a state dict as .safetensors.
+
+    Raises:
+        OSError: the disk refuses (safetensors' own writer raises something else).
+    """
+    file.write_bytes(save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
 
 
 def _difference(key: str, state: dict[str, Tensor], expected: dict[str, Tensor]) -> str:

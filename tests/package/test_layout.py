@@ -40,7 +40,7 @@ def test_links_show_one_package() -> None:
     for name in ("export", "runtime", "recipes"):
         link = ROOT / "kd_deploy" / name
         assert link.is_symlink()
-        assert Path(os.readlink(link)) == Path("..") / name
+        assert link.readlink() == Path("..") / name
 
 
 def test_packages_in_setup_cfg_are_the_folders() -> None:

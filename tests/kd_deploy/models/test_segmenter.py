@@ -1,0 +1,84 @@
+"""One interface over the networks: what goes in, what comes out, and what is refused."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kd_deploy.models.segmenter import ARCHITECTURES, Segmenter, build
+from kd_deploy.runtime.errors import UserError
+
+STUDENTS = [("deeplabv3plus", "mobilenet_v2", 16), ("segformer", "mit_b0", 32)]
+
+
+@pytest.fixture(scope="module", params=STUDENTS, ids=lambda student: student[0])
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    arch, encoder, stride = request.param
+    torch.manual_seed(0)
+    built = build(arch, encoder, 5).eval()
+    assert built.stride == stride
+    return built
+
+
+@torch.no_grad()
+def test_logits_are_the_networks_own_on_normalised_pictures(segmenter: Segmenter) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 96)).float()
+    outputs = segmenter(images)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    expected = segmenter.network((images / 255 - mean) / std)
+    assert outputs.logits.shape == (2, 5, 16, 24)
+    torch.testing.assert_close(outputs.logits, expected, rtol=1e-4, atol=1e-4)
+    assert outputs.taps["logits"] is outputs.logits
+
+
+@torch.no_grad()
+def test_predict_upsamples_before_the_argmax(segmenter: Segmenter) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 96)).float()
+    full = F.interpolate(segmenter(images).logits, size=(64, 96), mode="bilinear", align_corners=False)
+    assert torch.equal(segmenter.predict(images), full.argmax(1))
+
+
+@torch.no_grad()
+def test_predict_takes_any_size_and_ignores_its_own_padding(segmenter: Segmenter) -> None:
+    images = torch.randint(0, 256, (1, 3, 50, 70)).float()
+    padded = segmenter.mean.expand(1, 3, 64, 96).clone()
+    padded[..., :50, :70] = images
+    mask = segmenter.predict(images)
+    assert mask.shape == (1, 50, 70) and mask.dtype == torch.int64
+    assert (mask == segmenter.predict(padded)[..., :50, :70]).float().mean() > 0.999
+
+
+def test_the_normalisation_is_no_weight(segmenter: Segmenter) -> None:
+    state = segmenter.state_dict()
+    assert {key.removeprefix("network.") for key in state} == segmenter.network.state_dict().keys()
+    assert {buffer for buffer, _ in segmenter.named_buffers()} >= {"mean", "std"}
+
+
+def test_an_unknown_encoder_has_a_neighbour() -> None:
+    with pytest.raises(UserError, match=r"^student.encoder: .* 'mobilenet_v3' \(did you mean 'mobilenet_v2'\?"):
+        build("deeplabv3plus", "mobilenet_v3", 5, key="student")
+
+
+def test_an_encoder_that_does_not_serve_the_architecture() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(UserError, match=r"^teacher.encoder: \S+ does not serve deeplabv3plus \(") as caught:
+            build("deeplabv3plus", "mit_b0", 5, key="teacher")
+    assert "\n" not in str(caught.value)
+
+
+def test_imagenet_weights_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def offline(*, encoder_weights: str | None, **_: Any) -> None:
+        asked.append(encoder_weights)
+        raise OSError("We couldn't connect to 'https://huggingface.co'\nCheck your connection")
+
+    monkeypatch.setitem(ARCHITECTURES, "segformer", offline)
+    with pytest.raises(UserError, match="^student.weights: .* pass --set student.weights=none") as caught:
+        build("segformer", "mit_b0", 5, pretrained=True, key="student")
+    assert asked == ["imagenet"] and "\n" not in str(caught.value)

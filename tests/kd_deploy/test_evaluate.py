@@ -1,0 +1,93 @@
+"""Evaluation against a plain computation, for a run and for its bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from kd_deploy.config.load import load_recipe
+from kd_deploy.data.camvid import CamVid
+from kd_deploy.deploy import open_for_evaluation
+from kd_deploy.evaluate import score, to_json
+from kd_deploy.models.weights import load
+from kd_deploy.runtime.errors import UserError
+
+
+def evaluated(source: Path, root: Path | None = None, **options: Any) -> dict[str, Any]:
+    chosen = {"backend": None, "precision": "fp32", "device": "cpu", **options}
+    model, dataset = open_for_evaluation(source, root, "val", **chosen)
+    with model:
+        return to_json(score(model, dataset), model)
+
+
+def plain_miou(run: Path, root: Path) -> tuple[float, float, dict[str, float | None]]:
+    """mIoU, pixel accuracy and IoU by class, straight from smp's network and the files."""
+    recipe = load_recipe(str(run / "recipe.yaml"))
+    network = load(recipe.student, str(run / "student.safetensors"), 11, key="student").network.eval()
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    truth, predicted = [], []
+    for file in sorted((root / "val").iterdir()):
+        rgb = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+        x = torch.tensor((rgb / 255 - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            logits = torch.nn.functional.interpolate(network(x), size=rgb.shape[:2], mode="bilinear")
+        mask = cv2.imread(str(root / "valannot" / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED)
+        truth.append(mask[mask < 11])
+        predicted.append(logits[0].argmax(0).numpy()[mask < 11])
+    t, p = np.concatenate(truth), np.concatenate(predicted)
+    iou: dict[str, float | None] = {}
+    for number, name in enumerate(CamVid.classes):
+        union = ((t == number) | (p == number)).sum()
+        iou[name] = 100 * float(((t == number) & (p == number)).sum() / union) if union else None
+    return float(np.mean([v for v in iou.values() if v is not None])), 100 * float((t == p).mean()), iou
+
+
+def test_a_run_scores_what_a_plain_computation_gives(deployed: Any, camvid: Path) -> None:
+    result = evaluated(deployed.run)
+    miou, accuracy, classes = plain_miou(deployed.run, camvid)
+    assert result["classes"] == pytest.approx(classes, abs=1e-9, nan_ok=False)
+    assert result["miou"] == pytest.approx(miou) and result["pixel_accuracy"] == pytest.approx(accuracy)
+    assert 0 < result["miou"] < 100 and result["images"] == 4
+    summary = json.loads((deployed.run / "summary.json").read_text())
+    assert summary["miou"] == pytest.approx(result["miou"])
+
+
+def test_a_run_and_its_bundle_agree(deployed: Any, camvid: Path) -> None:
+    run = evaluated(deployed.run)
+    onnx, torch_ = (
+        evaluated(deployed.bundle, camvid, backend=name) for name in ("onnxruntime-cpu", "torch")
+    )
+    assert (run["backend"], onnx["backend"], torch_["backend"]) == ("torch", "onnxruntime-cpu", "torch")
+    backends = {"backend": None}
+    assert {**run, **backends} == {**torch_, **backends}
+    assert onnx["miou"] == pytest.approx(run["miou"], abs=0.05)
+    assert onnx["pixel_accuracy"] == pytest.approx(run["pixel_accuracy"], abs=0.05)
+
+
+def test_data_elsewhere_take_the_place_of_the_recipes(deeplab: Any, own_camvid: Path) -> None:
+    for folder in ("val", "valannot"):
+        for file in sorted((own_camvid / folder).iterdir())[2:]:
+            file.unlink()
+    for source in (deeplab.run, deeplab.bundle):
+        assert evaluated(source, own_camvid)["images"] == 2
+
+
+def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run: is a run, evaluated in PyTorch at fp32; kd-deploy export"):
+        evaluated(deeplab.run, backend="onnxruntime-cpu")
+    with pytest.raises(UserError, match="run: is a run, evaluated in PyTorch .* runs on fp16"):
+        evaluated(deeplab.run, precision="fp16")
+    with pytest.raises(UserError, match="^--device cuda: .*bundle is a bundle"):
+        evaluated(deeplab.bundle, camvid, device="cuda")
+    with pytest.raises(UserError, match="bundle: holds no fp16 model, only fp32"):
+        evaluated(deeplab.bundle, camvid, precision="fp16")
+    with pytest.raises(UserError, match=r"its data set \(camvid\) lies outside the bundle; pass --data DIR"):
+        evaluated(deeplab.bundle)
+    with pytest.raises(UserError, match=f"^{tmp_path}: is no run"):
+        evaluated(tmp_path)

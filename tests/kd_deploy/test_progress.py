@@ -1,0 +1,27 @@
+"""Progress off a terminal: a line per interval, on stderr alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kd_deploy.progress import Progress
+
+
+def test_an_interval_is_a_line_with_every_term(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("run", 40, start=10) as progress:
+        progress.advance(20)
+        progress.interval(20, {"loss": 1.5, "bpkd.body": 0.25, "bpkd.body.weighted": 2.5})
+        progress.note("step 20: val mIoU [1.00]")
+    out, err = capsys.readouterr()
+    line, note = err.splitlines()
+    assert re.fullmatch(r"run: 20/40  loss 1.5  bpkd.body 0.25  [\d.]+ it/s  ETA \d+ s", line)
+    assert note == "run: step 20: val mIoU [1.00]" and out == ""
+
+
+def test_a_total_may_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("video", None) as progress:
+        progress.advance(1, None)
+        progress.advance(2, 5)
+    assert capsys.readouterr() == ("", "")
