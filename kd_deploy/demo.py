@@ -68,10 +68,10 @@ def run_demo(output: Path, overrides: Sequence[str]) -> Path:
 
 
 def _write_drive(path: Path, data: SyntheticData) -> Path:
-    """A drive through one drawn street, as the video that a camera would give."""
-    count = DRIVE_SECONDS * DRIVE_FPS
+    """A drive through one drawn street, as the video that a camera would give: larger than the network's frames."""
+    count, (height, width) = DRIVE_SECONDS * DRIVE_FPS, data.size
     with write_video(path, DRIVE_FPS) as sink, Progress("draw the drive", count) as progress:
-        for image, _ in draw_drive(data.seed, count, data.size):
+        for image, _ in draw_drive(data.seed, count, (2 * height, 2 * width)):
             sink.write(image)
             progress.advance(sink.frames)
     return path

@@ -56,6 +56,19 @@ def quiet_opencv() -> Iterator[None]:
         logging.setLogLevel(level)
 
 
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Send file descriptor 2 nowhere: OpenCV prints past its log level that WebM has no codec tags."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _backend() -> int:
     """FFmpeg alone where OpenCV has it: others print past every log level, or take a name for a pattern."""
     return cv2.CAP_FFMPEG if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG) else cv2.CAP_ANY
@@ -181,7 +194,8 @@ class VideoWriter:
     def _open(self, size: tuple[int, int]) -> None:
         codec = CODECS[self._path.suffix.lower()]
         fourcc, width_height = cv2.VideoWriter.fourcc(*codec), (size[1], size[0])
-        self._writer = cv2.VideoWriter(str(self._temporary), _backend(), fourcc, self._fps, width_height)
+        with _no_stderr():
+            self._writer = cv2.VideoWriter(str(self._temporary), _backend(), fourcc, self._fps, width_height)
         if not self._writer.isOpened():
             raise UserError(
                 f"{self._path}: OpenCV cannot write a {size[1]}x{size[0]} {codec} video at {self._fps:g} frames/s "

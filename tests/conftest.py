@@ -166,7 +166,8 @@ class Outcome:
     def error(self) -> str:
         """The one line of a refusal."""
         (line,) = self.err.splitlines()
-        assert line.startswith("error: ") and self.out == ""
+        assert line.startswith("error: ")
+        assert self.out == ""
         return line.removeprefix("error: ")
 
 

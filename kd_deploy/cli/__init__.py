@@ -13,6 +13,7 @@ from kd_deploy.cli.recipes import recipes
 from kd_deploy.cli.training import distill, evaluate, train
 from kd_deploy.runtime.errors import UserError
 
+MISSING = 3
 INTERRUPTED = 130
 
 
@@ -36,6 +37,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "kd_deploy"):
+            raise
+        click.echo(f"error: {library}: is not installed; pip install 'kd-deploy[all]'", err=True)
+        return MISSING
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED

@@ -84,7 +84,13 @@ def _print_summary(run: Path, summary: dict[str, Any]) -> None:
 @options.device
 @options.as_json
 def evaluate(
-    source: Path, data: Path | None, split: str, backend: str | None, precision: str, device: str, as_json: bool
+    source: Path,
+    data: Path | None,
+    split: str,
+    backend: str | None,
+    precision: str,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Score a run (in PyTorch) or a bundle (on a backend) over a whole split."""
     from kd_deploy.deploy import open_for_evaluation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.deploy import open_for_evaluation
 from kd_deploy.report import figures
-from kd_deploy.report.frames import compare_frames, file_uri, panels
+from kd_deploy.report.frames import compare_frames, file_uri, panels, picture_uri, write_sheet
 from kd_deploy.report.page import render
 from kd_deploy.runtime.files import atomic_file
 
@@ -28,7 +28,9 @@ def write_report(path: Path, results: Results) -> Path:
         name: open_for_evaluation(run.path, None, "val", backend="torch", precision="fp32", device="cpu")[0]
         for name, run in results.runs.items()
     }
-    shown = compare_frames(models, dataset, better=distilled, worse=alone, count=FRAMES)
+    found = compare_frames(models, dataset, better=distilled, worse=alone, count=FRAMES)
+    shown = [panels(comparison, dataset.palette) for comparison in found]
+    write_sheet(path.parent / "frames.png", shown)
     html = render(
         "demo.html.j2",
         summaries=summaries,
@@ -37,7 +39,7 @@ def write_report(path: Path, results: Results) -> Path:
         palette=dict(zip(dataset.classes, dataset.palette.tolist(), strict=True)),
         curves=figures.curves(records),
         terms=figures.terms(records),
-        frames=[(comparison.frame.name, panels(comparison, dataset.palette)) for comparison in shown],
+        frames=[[(caption, picture_uri(picture)) for caption, picture in row] for row in shown],
         parity=results.parity.to_json(),
         benchmark=results.benchmark,
         latencies=figures.latencies(results.benchmark["results"]),

@@ -47,8 +47,8 @@ def curves(runs: Mapping[str, Records]) -> Markup:
 
 
 def terms(runs: Mapping[str, Records]) -> Markup:
-    """Every term of each run's objective after its weight, by iteration."""
-    shown = {name: r for name, r in runs.items() if any(_weighted(line) for line in r)}
+    """Every term of each distilled run's objective after its weight, by iteration."""
+    shown = {name: r for name, r in runs.items() if any(len(_weighted(line)) > 1 for line in r)}
     with rc_context(_STYLE):
         figure, axes = _figure(len(shown))
         for axis, (name, records) in zip(axes, shown.items(), strict=True):

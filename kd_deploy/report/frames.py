@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.data.dataset import Dataset, frames
+from kd_deploy.runtime.files import atomic_file
 from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.runtime.model import Model
-from kd_deploy.runtime.overlay import colorize
+from kd_deploy.runtime.overlay import colorize, side_by_side
 from kd_deploy.runtime.segment import segment
 
 Mask = NDArray[np.uint8]
+Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,30 @@ def _right(frame: Frame, mask: Mask) -> float:
     return 100.0 * float((mask == frame.label)[counted].mean()) if counted.any() else 0.0
 
 
-def panels(comparison: Comparison, palette: NDArray[np.uint8]) -> list[tuple[str, str]]:
-    """Captions and pictures (data URIs): the frame, its labels, and each model's mask."""
+def panels(comparison: Comparison, palette: NDArray[np.uint8]) -> list[tuple[str, Picture]]:
+    """Captions and pictures (BGR): the frame, its labels, and each model's mask."""
     frame = comparison.frame
     if frame.label is None:
         raise ValueError(f"{frame.name}: has no label")
     shown = [("frame", frame.image), ("labels", colorize(frame.label, palette))]
     for name, mask in comparison.masks.items():
-        shown.append((f"{name}: {comparison.right[name]:.1f} % of pixels right", colorize(mask, palette)))
-    return [(caption, picture_uri(picture)) for caption, picture in shown]
+        shown.append((f"{name}: {comparison.right[name]:.1f} % right", colorize(mask, palette)))
+    return shown
 
 
-def picture_uri(picture: NDArray[np.uint8]) -> str:
+def write_sheet(path: Path, rows: list[list[tuple[str, Picture]]]) -> None:
+    """All panels as one PNG, a row for each frame, at twice their size so that captions can be read."""
+    drawn = []
+    for row in rows:
+        captions, pictures = zip(*row, strict=True)
+        enlarged = [cv2.resize(p, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for p in pictures]
+        drawn.append(side_by_side(enlarged, captions))
+    _, encoded = cv2.imencode(".png", np.concatenate(drawn))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def picture_uri(picture: Picture) -> str:
     """A BGR picture as a PNG data URI."""
     _, encoded = cv2.imencode(".png", picture)
     return f"data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}"

@@ -1,3 +1,174 @@
-def test_x(deployed):
-    print(list(deployed.bundle.rglob("*")))
-    print((deployed.run / "metrics.jsonl").read_text())
+"""The bundle as it is written: complete, checked, and never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from kd_deploy.deploy import export_run
+from kd_deploy.export import bundle as writing
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.errors import GateFailedError, UserError
+from kd_deploy.runtime.model import open_model
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_manifest_vouches_for_every_other_file(deployed: Any) -> None:
+    files = snapshot(deployed.bundle)
+    manifest = json.loads(files.pop("manifest.json"))
+    assert manifest["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    assert files.keys() == {
+        "README.md",
+        "model.fp32.onnx",
+        "reference.safetensors",
+        *(f"golden/{number:03d}.{kind}.png" for number in (0, 1) for kind in ("frame", "mask")),
+    }
+
+
+def test_the_manifest_says_what_the_graph_is(deployed: Any) -> None:
+    bundle = Bundle.open(deployed.bundle)
+    manifest = bundle.manifest
+    assert manifest["schema"] == 1
+    assert manifest["opset"] == 18
+    assert manifest["ignore"] == 255
+    assert bundle.classes[3] == "road"
+    assert tuple(bundle.palette[3]) == (128, 64, 128)
+    assert bundle.size == (64, 96)
+    assert manifest["models"] == {"fp32": "model.fp32.onnx"}
+    assert manifest["data"] == {"format": "camvid", "size": None}  # and no folder of this machine
+    assert manifest["source"]["terms"] == ["ce", "kd", "bpkd.body"]
+    assert manifest["source"]["miou"] > 0
+    assert manifest["tools"].keys() >= {"torch", "onnx", "python"}
+    properties = {p.key: json.loads(p.value) for p in onnx.load(bundle.model_file("fp32")).metadata_props}
+    shared = ("classes", "palette", "ignore", "input", "output", "normalisation")
+    assert properties == {key: manifest[key] for key in shared}
+    assert manifest["normalisation"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
+
+
+def test_golden_frames_are_validation_frames_as_they_are(deployed: Any, camvid: Path) -> None:
+    golden = list(Bundle.open(deployed.bundle).golden())
+    assert [name for name, _, _ in golden] == ["000.jpg", "003.jpg"]
+    for name, frame, mask in golden:
+        assert (frame == cv2.imread(str(camvid / "val" / name))).all()
+        assert mask.shape == frame.shape[:2]
+        assert mask.max() < 11
+
+
+@pytest.fixture
+def quick(deeplab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting a run takes its graph from its bundle, which saves the seconds of tracing it."""
+
+    def copy(graph: Any, size: Any, file: Path, facts: Any) -> None:
+        shutil.copy(deeplab.bundle / file.name, file)
+
+    monkeypatch.setattr(writing, "write_onnx", copy)
+
+
+def test_another_size_than_the_datas(deeplab: Any, tmp_path: Path) -> None:
+    bundle = export_run(deeplab.run, tmp_path / "bundle", size=(50, 70))
+    assert bundle.size == (50, 70)
+    _, frame, mask = next(iter(bundle.golden()))
+    with open_model(bundle) as model:
+        assert (model.run(frame[None])[0] == mask).mean() > 0.999
+
+
+def test_a_taken_folder_is_refused_unchanged(deeplab: Any, own_bundle: Path) -> None:
+    before = snapshot(own_bundle)
+    with pytest.raises(UserError, match="bundle: exists already; choose another name, or pass --force"):
+        export_run(deeplab.run, own_bundle)
+    assert snapshot(own_bundle) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_force_replaces_a_bundle(deeplab: Any, own_bundle: Path) -> None:
+    (own_bundle / "parity.json").write_text("old")
+    export_run(deeplab.run, own_bundle, replace=True)
+    assert not (own_bundle / "parity.json").exists()
+    assert Bundle.open(own_bundle)
+    assert [p.name for p in own_bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_force_replaces_nothing_but_a_bundle(deeplab: Any, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letters.txt").write_text("mine")
+    with pytest.raises(UserError, match="home: is no bundle, so --force does not replace it"):
+        export_run(deeplab.run, tmp_path / "home", replace=True)
+    assert snapshot(tmp_path) == {"home/letters.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("bug"), KeyboardInterrupt()]
+)
+def test_a_failing_export_leaves_everything_as_it_was(
+    deeplab: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(graph: Any, size: Any, file: Path, facts: Any) -> None:
+        file.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(writing, "write_onnx", fail)
+    before = snapshot(own_bundle.parent)
+    for path, replace in ((own_bundle, True), (own_bundle.parent / "new", False)):
+        with pytest.raises(UserError if isinstance(error, OSError) else type(error)) as caught:
+            export_run(deeplab.run, path, replace=replace)
+        if isinstance(error, OSError):
+            assert str(caught.value).startswith(f"{path}: cannot be written (No space left on device)")
+    assert snapshot(own_bundle.parent) == before
+    assert [p.name for p in own_bundle.parent.iterdir()] == ["bundle"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_graph_that_is_not_the_network_is_not_written(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = writing.TorchModel.run
+    monkeypatch.setattr(writing.TorchModel, "run", lambda self, frames: (run(self, frames) + 1) % 11)
+    with pytest.raises(
+        GateFailedError, match=r"^model.fp32.onnx: at batch 1 [\d.]+ % of the golden .* nothing was"
+    ):
+        export_run(deeplab.run, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_graph_that_fails_at_the_second_batch_size_is_not_written(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_model_ = writing.open_model
+
+    def fixed_batch(bundle: Any) -> Any:
+        model = open_model_(bundle)
+        run = model.run
+        model.run = lambda frames: run(frames[:1].repeat(len(frames), 0))  # type: ignore[method-assign]
+        return model
+
+    monkeypatch.setattr(writing, "open_model", fixed_batch)
+    with pytest.raises(GateFailedError, match="at batch 2"):
+        export_run(deeplab.run, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_run_is_refused(deeplab: Any, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(deeplab.run, tmp_path / "run"))
+    (run / "summary.json").unlink()
+    with pytest.raises(UserError, match="run: the run is not finished; go on with --resume"):
+        export_run(run, tmp_path / "bundle")
+    with pytest.raises(UserError, match="nowhere: is no run"):
+        export_run(tmp_path / "nowhere", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_golden_masks_are_not_all_one_class(deployed: Any) -> None:
+    """Else the checks above would pass for a graph that says the same everywhere."""
+    assert any(len(np.unique(mask)) > 1 for _, _, mask in Bundle.open(deployed.bundle).golden())

@@ -52,17 +52,17 @@ def test_a_run_scores_what_a_plain_computation_gives(deployed: Any, camvid: Path
     result = evaluated(deployed.run)
     miou, accuracy, classes = plain_miou(deployed.run, camvid)
     assert result["classes"] == pytest.approx(classes, abs=1e-9, nan_ok=False)
-    assert result["miou"] == pytest.approx(miou) and result["pixel_accuracy"] == pytest.approx(accuracy)
-    assert 0 < result["miou"] < 100 and result["images"] == 4
+    assert result["miou"] == pytest.approx(miou)
+    assert result["pixel_accuracy"] == pytest.approx(accuracy)
+    assert 0 < result["miou"] < 100
+    assert result["images"] == 4
     summary = json.loads((deployed.run / "summary.json").read_text())
     assert summary["miou"] == pytest.approx(result["miou"])
 
 
 def test_a_run_and_its_bundle_agree(deployed: Any, camvid: Path) -> None:
     run = evaluated(deployed.run)
-    onnx, torch_ = (
-        evaluated(deployed.bundle, camvid, backend=name) for name in ("onnxruntime-cpu", "torch")
-    )
+    onnx, torch_ = (evaluated(deployed.bundle, camvid, backend=name) for name in ("onnxruntime-cpu", "torch"))
     assert (run["backend"], onnx["backend"], torch_["backend"]) == ("torch", "onnxruntime-cpu", "torch")
     backends = {"backend": None}
     assert {**run, **backends} == {**torch_, **backends}
@@ -81,9 +81,9 @@ def test_data_elsewhere_take_the_place_of_the_recipes(deeplab: Any, own_camvid: 
 def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run: is a run, evaluated in PyTorch at fp32; kd-deploy export"):
         evaluated(deeplab.run, backend="onnxruntime-cpu")
-    with pytest.raises(UserError, match="run: is a run, evaluated in PyTorch .* runs on fp16"):
+    with pytest.raises(UserError, match=r"run: is a run, evaluated in PyTorch .* runs on fp16"):
         evaluated(deeplab.run, precision="fp16")
-    with pytest.raises(UserError, match="^--device cuda: .*bundle is a bundle"):
+    with pytest.raises(UserError, match=r"^--device cuda: .*bundle is a bundle"):
         evaluated(deeplab.bundle, camvid, device="cuda")
     with pytest.raises(UserError, match="bundle: holds no fp16 model, only fp32"):
         evaluated(deeplab.bundle, camvid, precision="fp16")

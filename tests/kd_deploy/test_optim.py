@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -32,14 +34,15 @@ def test_poly_falls_from_lr_towards_zero() -> None:
 
 def test_cosine_is_half_a_period() -> None:
     found = rates(settings(lr_schedule={"kind": "cosine"}))
-    assert found[0] == pytest.approx(0.1) and found[10] == pytest.approx(0.05)
+    assert found[0] == pytest.approx(0.1)
+    assert found[10] == pytest.approx(0.05)
     assert found[5] + found[15] == pytest.approx(0.1)
 
 
 def test_warmup_rises_linearly_and_never_from_zero() -> None:
     found = rates(settings(lr_schedule={"kind": "poly", "power": 1.0, "warmup": 4}))
     assert found[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
-    assert all(a > b for a, b in zip(found[4:], found[5:], strict=False))
+    assert all(a > b for a, b in pairwise(found[4:]))
 
 
 def test_adamw_decays_weights_but_no_norm_and_no_bias() -> None:
@@ -52,4 +55,5 @@ def test_adamw_decays_weights_but_no_norm_and_no_bias() -> None:
 def test_sgd_takes_its_momentum() -> None:
     optimizer = make_optimizer(settings(optimizer={"name": "sgd", "momentum": 0.8}), nn.Linear(2, 2))
     assert isinstance(optimizer, torch.optim.SGD)
-    assert optimizer.defaults["momentum"] == 0.8 and optimizer.defaults["lr"] == 0.1
+    assert optimizer.defaults["momentum"] == 0.8
+    assert optimizer.defaults["lr"] == 0.1

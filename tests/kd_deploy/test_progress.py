@@ -17,7 +17,8 @@ def test_an_interval_is_a_line_with_every_term(capsys: pytest.CaptureFixture[str
     out, err = capsys.readouterr()
     line, note = err.splitlines()
     assert re.fullmatch(r"run: 20/40  loss 1.5  bpkd.body 0.25  [\d.]+ it/s  ETA \d+ s", line)
-    assert note == "run: step 20: val mIoU [1.00]" and out == ""
+    assert note == "run: step 20: val mIoU [1.00]"
+    assert out == ""
 
 
 def test_a_total_may_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:

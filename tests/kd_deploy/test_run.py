@@ -75,7 +75,9 @@ def test_resuming_with_another_recipe_names_the_line(recipe: Path, tiny: Any, tm
     create(tmp_path / "run", tiny)
     before = snapshot(tmp_path / "run")
     other = load_recipe(str(recipe), ["train.lr=0.5"])
-    with pytest.raises(UserError, match=r"the run has 'lr: 0.002', the command 'lr: 0.5'; give \S+recipe.yaml"):
+    with pytest.raises(
+        UserError, match=r"the run has 'lr: 0.002', the command 'lr: 0.5'; give \S+recipe.yaml"
+    ):
         create(tmp_path / "run", other, resume=True)
     with pytest.raises(UserError, match="the run has 'teacher: None', the command 'teacher: there'"):
         create(tmp_path / "run", tiny, resume=True, teacher="there")
@@ -137,7 +139,9 @@ def test_a_full_disk_keeps_the_old_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match=r"last.pt: cannot be written \(No space left on device\); free space"):
+    with pytest.raises(
+        UserError, match=r"last.pt: cannot be written \(No space left on device\); free space"
+    ):
         run.save_checkpoint("last", {"step": 2})
     with pytest.raises(UserError, match=r"student.safetensors: cannot be written \(No space"):
         run.save_weights({})
@@ -149,13 +153,15 @@ def test_a_full_disk_keeps_the_old_checkpoint(
 
 def test_summary_names_what_a_number_needs(deeplab: Any) -> None:
     summary = json.loads((deeplab.run / "summary.json").read_text())
-    assert summary["terms"] == ["ce", "kd", "bpkd.body"] and summary["teacher"] == str(deeplab.teacher)
+    assert summary["terms"] == ["ce", "kd", "bpkd.body"]
+    assert summary["teacher"] == str(deeplab.teacher)
     assert (summary["seed"], summary["iterations"], summary["weights_of_step"]) == (0, 8, 8)
-    assert summary["seconds"] > 0 and summary["seconds_per_step"] == pytest.approx(
-        summary["seconds"] / 8, abs=0.01
-    )
+    assert summary["seconds"] > 0
+    assert summary["seconds_per_step"] == pytest.approx(summary["seconds"] / 8, abs=0.01)
     assert summary["versions"].keys() >= {"python", "torch", "kd-deploy"}
-    assert summary["device"] and summary["peak_memory_bytes"] > 1e8 and "commit" in summary
+    assert summary["device"]
+    assert summary["peak_memory_bytes"] > 1e8
+    assert "commit" in summary
     last = [json.loads(line) for line in (deeplab.run / "metrics.jsonl").read_text().splitlines()][-1]
     for key in ("miou", "boundary_iou", "pixel_accuracy", "classes", "images"):
         assert summary[key] == last[key]

@@ -85,7 +85,8 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(deeplab: Any, tmp_path: P
     assert process.wait() == -signal.SIGKILL, process.stderr and process.stderr.read()
     process.stderr.close()  # type: ignore[union-attr]
     state = Run.open(run).load_checkpoint("last")
-    assert state is not None and state["step"] == 4  # step 6 was logged, and is done again
+    assert state is not None
+    assert state["step"] == 4
     distill(load_recipe(str(deeplab.recipe)), run, teacher=str(deeplab.teacher), device="cpu", resume=True)
     assert metrics(run) == metrics(deeplab.run)
     assert same(weights(run), weights(deeplab.run))
@@ -119,8 +120,10 @@ def test_resuming_a_finished_run_changes_nothing(deeplab: Any, tmp_path: Path) -
     first = train(recipe, "student", tmp_path / "run", device="cpu")
     before = metrics(tmp_path / "run"), weights(tmp_path / "run")
     again = train(recipe, "student", tmp_path / "run", device="cpu", resume=True)
-    assert metrics(tmp_path / "run") == before[0] and same(weights(tmp_path / "run"), before[1])
-    assert again["miou"] == first["miou"] and again["seconds"] == first["seconds"]
+    assert metrics(tmp_path / "run") == before[0]
+    assert same(weights(tmp_path / "run"), before[1])
+    assert again["miou"] == first["miou"]
+    assert again["seconds"] == first["seconds"]
 
 
 def test_every_term_is_logged_by_name_and_adds_up(deeplab: Any) -> None:
@@ -174,7 +177,8 @@ def test_checkpoints_hold_the_student_and_nothing_of_the_teacher(deeplab: Any) -
     run = Run.open(deeplab.run)
     for name in ("last", "best"):
         state = run.load_checkpoint(name)
-        assert state is not None and state["network"].keys() == weights(deeplab.run).keys()
+        assert state is not None
+        assert state["network"].keys() == weights(deeplab.run).keys()
         moments = state["optimizer"]["state"]
         assert {m["exp_avg"].numel() for m in moments.values()} <= {
             v.numel() for v in state["network"].values()
@@ -192,11 +196,14 @@ def test_keep_best_saves_the_weights_of_the_best_evaluation(
     mious, score = iter([40.0, 30.0]), trainer.score
     monkeypatch.setattr(trainer, "score", lambda *args: replace(score(*args), miou=next(mious)))
     summary = train(recipe, "student", tmp_path / "run", device="cpu")
-    assert summary["weights_of_step"] == 2 and summary["miou"] == 40.0
+    assert summary["weights_of_step"] == 2
+    assert summary["miou"] == 40.0
     run = Run.open(tmp_path / "run")
     best, last = run.load_checkpoint("best"), run.load_checkpoint("last")
-    assert best is not None and last is not None
-    assert same(weights(run.path), best["network"]) and not same(best["network"], last["network"])
+    assert best is not None
+    assert last is not None
+    assert same(weights(run.path), best["network"])
+    assert not same(best["network"], last["network"])
 
 
 def test_the_seed_alone_decides(deeplab: Any, tmp_path: Path) -> None:
@@ -208,8 +215,10 @@ def test_the_seed_alone_decides(deeplab: Any, tmp_path: Path) -> None:
         return metrics(tmp_path / name), weights(tmp_path / name)
 
     first, again, other = trained("first", 0), trained("again", 0), trained("other", 1)
-    assert first[0] == again[0] and same(first[1], again[1])
-    assert first[0] != other[0] and not same(first[1], other[1])
+    assert first[0] == again[0]
+    assert same(first[1], again[1])
+    assert first[0] != other[0]
+    assert not same(first[1], other[1])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(deeplab: Any, tmp_path: Path) -> None:

@@ -79,7 +79,15 @@ def test_sdist_holds_exactly_the_package_and_the_recipes(built: Path) -> None:
     with tarfile.open(sdist) as file:
         names = {name.partition("/")[2] for name in file.getnames() if file.getmember(name).isfile()}
     names = {name for name in names if ".egg-info/" not in name}
-    around = {"LICENSE", "README.md", "CHANGELOG.md", "MANIFEST.in", "PKG-INFO", "pyproject.toml", "setup.cfg"}
+    around = {
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "MANIFEST.in",
+        "PKG-INFO",
+        "pyproject.toml",
+        "setup.cfg",
+    }
     top_level = {
         name.removeprefix("kd_deploy/") if name.split("/")[1] in ("export", "runtime", "recipes") else name
         for name in FILES

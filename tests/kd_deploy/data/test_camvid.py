@@ -23,25 +23,31 @@ def refusal(root: Path, split: str = "train") -> str:
 
 def test_frames_and_masks_are_paired_by_name(camvid: Path) -> None:
     dataset = CamVid(camvid, "val")
-    assert len(dataset) == 4 and verify(dataset) == (64, 96)
+    assert len(dataset) == 4
+    assert verify(dataset) == (64, 96)
     for number in range(4):
         frame, mask = draw(1000 + number, (64, 96))
         read = dataset[number]
         assert read.name == str(camvid / "val" / f"{number:03d}.jpg")
-        assert read.label is not None and np.abs(read.image.astype(int) - frame).mean() < 8  # JPEG, and BGR
+        assert read.label is not None
+        assert np.abs(read.image.astype(int) - frame).mean() < 8
         known = mask != 11
-        assert (read.label[known] == mask[known]).all() and (read.label[~known] == 255).all()
+        assert (read.label[known] == mask[known]).all()
+        assert (read.label[~known] == 255).all()
 
 
 def test_classes_and_palette_belong_together() -> None:
-    assert len(CamVid.classes) == 11 and CamVid.palette.shape == (11, 3)
-    assert CamVid.classes[3] == "road" and tuple(CamVid.palette[3]) == CLASSES["road"] == (128, 64, 128)
+    assert len(CamVid.classes) == 11
+    assert CamVid.palette.shape == (11, 3)
+    assert CamVid.classes[3] == "road"
+    assert tuple(CamVid.palette[3]) == CLASSES["road"] == (128, 64, 128)
 
 
 def test_resizing_keeps_ids(camvid: Path) -> None:
     whole, small = CamVid(camvid, "train")[2], CamVid(camvid, "train", (32, 48))[2]
     assert small.image.shape == (32, 48, 3)
-    assert small.label is not None and whole.label is not None
+    assert small.label is not None
+    assert whole.label is not None
     assert set(np.unique(small.label)) <= set(np.unique(whole.label))
 
 
@@ -49,7 +55,8 @@ def test_missing_or_empty_folders(own_camvid: Path, tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert str(empty / "train") in refusal(empty) and "empty)" in refusal(empty)
+    assert str(empty / "train") in refusal(empty)
+    assert "empty)" in refusal(empty)
     assert "train, trainannot, val, valannot" in refusal(own_camvid, "test")  # what is there
     for file in (own_camvid / "val").iterdir():
         file.unlink()

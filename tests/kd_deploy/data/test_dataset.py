@@ -48,9 +48,8 @@ def test_frames_are_read_only_a_little_ahead() -> None:
 
 def test_a_broken_frame_raises_in_its_place() -> None:
     seen = []
-    with pytest.raises(UserError, match="^13: is truncated$"):
-        for frame in frames(Numbered(broken=13)):
-            seen.append(frame.name)
+    with pytest.raises(UserError, match=r"^13: is truncated$"):
+        seen.extend(frame.name for frame in frames(Numbered(broken=13)))
     assert len(seen) == 13
 
 
@@ -71,14 +70,16 @@ def test_a_section_opens_its_format(camvid: Path, split: str) -> None:
         dataset = open_dataset(section, split)
         assert verify(dataset) == (32, 48)
         label = dataset[0].label
-        assert label is not None and label.dtype == np.uint8
+        assert label is not None
+        assert label.dtype == np.uint8
         assert set(np.unique(label)) <= {*range(len(dataset.classes)), 255}
 
 
 def test_synthetic_splits_are_disjoint_and_fixed_by_the_seed() -> None:
     section = SyntheticData(format="synthetic", size=(32, 64), train=2, val=2, seed=3)
     train, again, val = (open_dataset(section, split) for split in ("train", "train", "val"))
-    assert (train[1].image == again[1].image).all() and (train[1].image != val[1].image).any()
+    assert (train[1].image == again[1].image).all()
+    assert (train[1].image != val[1].image).any()
     other = open_dataset(section.model_copy(update={"seed": 4}), "train")
     assert (train[1].image != other[1].image).any()
     with pytest.raises(UserError, match="--split test: the synthetic data set has train and val only"):

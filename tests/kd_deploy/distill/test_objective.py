@@ -41,7 +41,9 @@ def test_cross_entropy_without_a_labelled_pixel_is_zero_with_a_gradient() -> Non
     logits = outputs(0).logits
     loss = cross_entropy(logits, labels(32))
     loss.backward()
-    assert loss == 0 and logits.grad is not None and (logits.grad == 0).all()
+    assert loss == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
 
 
 def test_the_total_is_the_weighted_sum_of_named_terms() -> None:
@@ -69,7 +71,8 @@ def test_a_schedule_moves_its_own_term_alone(progress: float, factor: float) -> 
 def test_gradients_reach_the_student_and_not_the_teacher() -> None:
     student, teacher = outputs(0), outputs(1)
     Objective(Supervised(), terms())(student, teacher, labels(), progress=0.0).total.backward()
-    assert student.logits.grad is not None and student.logits.grad.abs().sum() > 0
+    assert student.logits.grad is not None
+    assert student.logits.grad.abs().sum() > 0
     assert teacher.logits.grad is None
 
 
@@ -91,4 +94,5 @@ def test_terms_need_a_teacher() -> None:
     with pytest.raises(ValueError, match="kd: needs a teacher"):
         Objective(Supervised(), terms())(outputs(0), None, labels(), progress=0.0)
     losses = Objective(Supervised(), [])(outputs(0), None, labels(), progress=0.0)
-    assert list(losses.raw) == ["ce"] and torch.equal(losses.total, losses.raw["ce"])
+    assert list(losses.raw) == ["ce"]
+    assert torch.equal(losses.total, losses.raw["ce"])

@@ -34,7 +34,8 @@ def refusal(source: Path | str, classes: int = 4) -> str:
     with pytest.raises(UserError) as caught:
         load(NETWORK, str(source), classes, key="student")
     message = str(caught.value)
-    assert message.startswith(f"{source}: ") and "\n" not in message
+    assert message.startswith(f"{source}: ")
+    assert "\n" not in message
     return message
 
 
@@ -57,7 +58,8 @@ def test_none_is_drawn_from_the_seed() -> None:
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         made.append(make(NETWORK, 4, key="student"))
-    assert equal(made[0], made[1]) and not equal(made[0], made[2])
+    assert equal(made[0], made[1])
+    assert not equal(made[0], made[2])
 
 
 def test_a_checkpoint_of_another_network(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -65,7 +67,8 @@ def test_a_checkpoint_of_another_network(segmenter: Segmenter, tmp_path: Path) -
     write_weights(segmenter.network.state_dict(), file)
     message = refusal(file, classes=11)
     assert "another network than student (segformer on mit_b0, 11 classes)" in message
-    assert "is (4," in message and "expected (11," in message
+    assert "is (4," in message
+    assert "expected (11," in message
     write_weights(build("deeplabv3plus", "mobilenet_v2", 4).network.state_dict(), file)
     assert "is missing" in refusal(file)
     write_weights({**segmenter.network.state_dict(), "extra": torch.zeros(1)}, file)
@@ -117,7 +120,8 @@ def test_a_hub_id(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None
         return segmenter.network
 
     monkeypatch.setattr(smp, "from_pretrained", from_pretrained)
-    assert equal(load(NETWORK, "hub:org/net", 4, key="student"), segmenter) and asked == ["org/net"]
+    assert equal(load(NETWORK, "hub:org/net", 4, key="student"), segmenter)
+    assert asked == ["org/net"]
 
     def offline(name: str) -> Any:
         raise OSError("We couldn't connect\nto the hub")

@@ -1,0 +1,40 @@
+"""The reference backend, over a live network and over a bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kd_deploy.export.torch_backend import TorchModel
+from kd_deploy.models.segmenter import build
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.model import open_model
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_running_neither_trains_a_network_nor_leaves_it_in_another_mode(training: bool) -> None:
+    segmenter = build("deeplabv3plus", "mobilenet_v2", 4).train(training)
+    before = {key: value.clone() for key, value in segmenter.network.state_dict().items()}
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
+    model = TorchModel(segmenter, (32, 48), torch.device("cpu"))
+    assert (model.run(frames) == model.run(frames)).all()  # no dropout
+    assert {module.training for module in segmenter.modules()} == {training}
+    after = segmenter.network.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_bundle_brings_its_own_weights(deployed: Any) -> None:
+    bundle = Bundle.open(deployed.bundle)
+    with open_model(bundle, backend="torch") as model:
+        for _, frame, mask in bundle.golden():
+            assert (model.run(frame[None])[0] == mask).all()
+        assert (model.describe().backend, model.describe().precision) == ("torch", "fp32")
+    weights, reference = (
+        load_file(file)
+        for file in (deployed.run / "student.safetensors", bundle.file("reference.safetensors"))
+    )
+    assert all(torch.equal(weights[key], reference[key]) for key in weights | reference)

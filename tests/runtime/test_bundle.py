@@ -1,0 +1,148 @@
+"""Reading a bundle: what was changed, cut or aimed elsewhere is refused before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
+from kd_deploy.runtime.errors import UserError
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A whole bundle, but for a model that no backend could load."""
+    folder = tmp_path / "bundle"
+    (folder / "golden").mkdir(parents=True)
+    (folder / "model.fp32.onnx").write_bytes(b"model")
+    (folder / "reference.safetensors").write_bytes(b"weights")
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(folder / "golden/0.frame.png"), rng.integers(0, 256, (4, 6, 3), dtype=np.uint8))
+    cv2.imwrite(str(folder / "golden/0.mask.png"), rng.integers(0, 2, (4, 6), dtype=np.uint8))
+    manifest = {
+        "schema": SCHEMA,
+        "classes": ["road", "sky"],
+        "palette": [[1, 2, 3], [4, 5, 6]],
+        "input": {"size": [4, 6]},
+        "models": {"fp32": "model.fp32.onnx"},
+        "reference": "reference.safetensors",
+        "network": {"arch": "segformer", "encoder": "mit_b0"},
+        "golden": [{"name": "a", "frame": "golden/0.frame.png", "mask": "golden/0.mask.png"}],
+        "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": 99.9},
+        "data": {"format": "synthetic"},
+        "files": {p.relative_to(folder).as_posix(): sha256(p) for p in folder.rglob("*") if p.is_file()},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        Bundle.open(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_bundle_opens(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.classes == ("road", "sky")
+    assert opened.size == (4, 6)
+    assert opened.palette.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert opened.palette.dtype == np.uint8
+    assert opened.model_file("fp32") == bundle / "model.fp32.onnx"
+    ((name, frame, mask),) = opened.golden()
+    assert (name, frame.shape, mask.shape) == ("a", (4, 6, 3), (4, 6))
+
+
+def test_sha256_is_the_standard_one(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000  # more than one block
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["model.fp32.onnx", "golden/0.mask.png", "reference.safetensors"])
+def test_a_changed_or_missing_file(bundle: Path, name: str) -> None:
+    file = bundle / name
+    data = file.read_bytes()
+    file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    assert refusal(bundle).startswith(f"{file}: was changed after the export")
+    file.unlink()
+    assert refusal(bundle) == f"{file}: is missing from the bundle; copy or export the bundle again"
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "golden/../../secret"])
+@pytest.mark.parametrize("place", ["files", "models"])
+def test_a_path_that_leads_out(bundle: Path, name: str, place: str) -> None:
+    (bundle.parent / "secret").write_text("secret")
+
+    def aim(manifest: dict[str, Any]) -> None:
+        manifest["files"][name] = hashlib.sha256(b"secret").hexdigest()
+        if place == "models":
+            manifest["models"]["fp32"] = name
+
+    rewrite(bundle, aim)
+    assert refusal(bundle) == f"{bundle / MANIFEST}: {name!r} leads out of the bundle; do not use this bundle"
+
+
+def test_a_model_that_the_manifest_does_not_vouch_for(bundle: Path) -> None:
+    (bundle / "other.onnx").write_bytes(b"other")
+    rewrite(bundle, lambda manifest: manifest["models"].update(fp32="other.onnx"))
+    with pytest.raises(UserError, match=r"names 'other.onnx' without a sha256"):
+        Bundle.open(bundle).model_file("fp32")
+
+
+def test_another_schema_and_what_is_no_manifest(bundle: Path, tmp_path: Path) -> None:
+    rewrite(bundle, lambda manifest: manifest.update(schema=2))
+    assert refusal(bundle) == f"{bundle / MANIFEST}: schema 2, this version reads 1; export the bundle again"
+    (bundle / MANIFEST).write_text("[]")
+    assert "schema None" in refusal(bundle)
+    (bundle / MANIFEST).write_text('{"schema": 1,')
+    assert refusal(bundle).startswith(f"{bundle / MANIFEST}: is damaged (")
+    (bundle / MANIFEST).write_bytes(b"\xff\xfe\x00")
+    assert refusal(bundle).startswith(f"{bundle / MANIFEST}: is damaged (")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: is no bundle, manifest.json cannot be read")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "classes",
+        "palette",
+        "input",
+        "models",
+        "golden",
+        "files",
+        "reference",
+        "network",
+        "thresholds",
+        "data",
+    ],
+)
+def test_an_incomplete_manifest(bundle: Path, key: str) -> None:
+    rewrite(bundle, lambda manifest: manifest.pop(key))
+    assert refusal(bundle) == f"{bundle / MANIFEST}: is incomplete ('{key}'); export the bundle again"
+
+
+def test_a_palette_for_other_classes(bundle: Path) -> None:
+    rewrite(bundle, lambda manifest: manifest["classes"].append("car"))
+    assert refusal(bundle).startswith(f"{bundle / MANIFEST}: is incomplete (")
+
+
+def test_a_precision_that_is_not_there(bundle: Path) -> None:
+    with pytest.raises(
+        UserError, match="bundle: holds no int8 model, only fp32; kd-deploy export RUN --prec"
+    ):
+        Bundle.open(bundle).model_file("int8")
