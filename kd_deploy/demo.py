@@ -42,13 +42,13 @@ class Results:
     video: InferReport
 
 
-def run_demo(output: Path, overrides: Sequence[str]) -> Path:
+def run_demo(output: Path, overrides: Sequence[str] = (), *, seed: int = 0) -> Path:
     """Run the demo in `output`, going on where an earlier, interrupted one stopped; returns the report's path.
 
     Raises:
         UserError: `output` holds a demo with other settings, or the disk refuses.
     """
-    recipe = load_recipe("demo", overrides)
+    recipe = load_recipe("demo", overrides).seeded(seed)
     if not isinstance(recipe.data, SyntheticData):
         raise UserError("--set data.format: the demo runs on synthetic scenes; use train and distill instead")
     paths = {role: output / role.replace(" ", "-") for role in ROLES}

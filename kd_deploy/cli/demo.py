@@ -17,5 +17,4 @@ def demo(output: Path, seed: int, overrides: tuple[str, ...]) -> None:
     """Run everything on drawn street scenes, on a CPU in minutes, and write OUTPUT/report.html."""
     from kd_deploy.demo import run_demo
 
-    report = run_demo(output, [f"train.seed={seed}", *overrides])
-    click.echo(report)
+    click.echo(run_demo(output, overrides, seed=seed))

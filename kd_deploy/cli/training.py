@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kd_deploy.cli import options
 
+if TYPE_CHECKING:
+    from kd_deploy.config.schema import Recipe
+
 out = click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUN")
-seed = click.option("--seed", type=click.IntRange(min=0), help="Short for --set train.seed=N.")
+seed = click.option(
+    "--seed", type=click.IntRange(min=0), help="Short for --set train.seed=N, the teacher's too."
+)
 resume = click.option("--resume", is_flag=True, help="Go on with the run in RUN from its last checkpoint.")
 
 
@@ -33,10 +38,9 @@ def train(
     resume: bool,
 ) -> None:
     """Train the teacher, or the student alone, of RECIPE from the labels."""
-    from kd_deploy.config.load import load_recipe
     from kd_deploy.train import train as run_training
 
-    loaded = load_recipe(recipe, _with_seed(overrides, seed))
+    loaded = _load(recipe, overrides, seed)
     _print_summary(output, run_training(loaded, role, output, device=device, resume=resume))
 
 
@@ -58,16 +62,18 @@ def distill(
     resume: bool,
 ) -> None:
     """Train the student of RECIPE with its distillation terms."""
-    from kd_deploy.config.load import load_recipe
     from kd_deploy.train import distill as run_distillation
 
-    loaded = load_recipe(recipe, _with_seed(overrides, seed))
+    loaded = _load(recipe, overrides, seed)
     summary = run_distillation(loaded, output, teacher=teacher, device=device, resume=resume)
     _print_summary(output, summary)
 
 
-def _with_seed(overrides: Sequence[str], seed: int | None) -> list[str]:
-    return [*overrides, *([] if seed is None else [f"train.seed={seed}"])]
+def _load(recipe: str, overrides: Sequence[str], seed: int | None) -> Recipe:
+    from kd_deploy.config.load import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    return loaded if seed is None else loaded.seeded(seed)
 
 
 def _print_summary(run: Path, summary: dict[str, Any]) -> None:

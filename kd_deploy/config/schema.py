@@ -249,6 +249,13 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
 
+    def seeded(self, seed: int) -> Self:
+        """The recipe with `seed` for every training it describes."""
+        train = self.train.model_copy(update={"seed": seed})
+        own = self.teacher.train and self.teacher.train.model_copy(update={"seed": seed})
+        teacher = self.teacher.model_copy(update={"train": own})
+        return self.model_copy(update={"train": train, "teacher": teacher})
+
     @field_validator("distill")
     @classmethod
     def _methods_differ(cls, terms: list[Term]) -> list[Term]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from kd_deploy.config.load import load_recipe
-from kd_deploy.models.segmenter import ARCHITECTURES, build
+from kd_deploy.models.segmenter import build
 from kd_deploy.runtime.errors import MissingComponentError, UserError
 from kd_deploy.train import distill, train
 
@@ -67,12 +66,11 @@ def test_a_gpu_that_is_not_there_is_missing(recipe: Path, tmp_path: Path) -> Non
 def test_imagenet_weights_without_a_network(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(**arguments: Any) -> None:
-        assert arguments["encoder_weights"] == "imagenet"
+    def offline(name: str, *, weights: str | None, **_: Any) -> None:
+        assert (name, weights) == ("mobilenet_v2", "imagenet")
         raise OSError("We couldn't connect to 'https://huggingface.co'\nCheck your connection")
 
-    unreachable = replace(ARCHITECTURES["deeplabv3plus"], network=offline)
-    monkeypatch.setitem(ARCHITECTURES, "deeplabv3plus", unreachable)
+    monkeypatch.setattr("segmentation_models_pytorch.decoders.deeplabv3.model.get_encoder", offline)
     loaded = load_recipe(str(recipe), ["student.weights=imagenet"])
     with pytest.raises(
         UserError, match=r"^student.weights: imagenet .* --set student.weights=none"
