@@ -24,11 +24,17 @@ MIN_PIXEL_AGREEMENT = 99.9
 
 
 def export_run(
-    path: Path, output: Path, *, size: tuple[int, int] | None = None, replace: bool = False
+    path: Path,
+    output: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    root: Path | None = None,
+    replace: bool = False,
 ) -> Bundle:
     """Write the fp32 bundle of a finished run.
 
     Args:
+        root: where the data set lies now, if not where the run was trained; its val split gives the golden frames.
         size: height and width of the frames the bundle takes; None: the recipe's `export.size`, else the data's.
 
     Raises:
@@ -37,7 +43,7 @@ def export_run(
     """
     run = Run.open(path)
     summary = run.summary()
-    dataset = open_dataset(run.recipe.data, "val")
+    dataset = open_dataset(_moved(run.recipe.data, root), "val")
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
     count = min(run.recipe.export.golden, len(dataset))
     golden = [dataset[int(i)] for i in np.linspace(0, len(dataset) - 1, count)]
@@ -60,18 +66,17 @@ def export_run(
 
 
 def _source(summary: dict[str, Any]) -> dict[str, Any]:
-    kept = (
-        "role",
-        "terms",
-        "seed",
-        "iterations",
-        "weights_of_step",
-        "miou",
-        "boundary_iou",
-        "classes",
-        "commit",
-    )
+    kept = ("role", "terms", "seed", "iterations", "weights_of_step", "miou", "boundary_iou", "commit")
     return {key: summary[key] for key in kept}
+
+
+def _moved(data: Data, root: Path | None) -> Data:
+    """The `data` section with another folder, where one is given."""
+    if root is None:
+        return data
+    if isinstance(data, SyntheticData):
+        raise UserError(f"--data {root}: the synthetic data set is drawn, not read; leave --data out")
+    return data.model_copy(update={"root": root})
 
 
 def bundle_dataset(bundle: Bundle, root: Path | None, split: str) -> Dataset:
@@ -80,14 +85,16 @@ def bundle_dataset(bundle: Bundle, root: Path | None, split: str) -> Dataset:
     Raises:
         UserError: no root for a data set that lives on disk, or other classes than the bundle's.
     """
-    section = {**bundle.manifest["data"], **({"root": str(root)} if root else {})}
-    if section["format"] == "synthetic":
-        section.pop("root", None)
-    elif root is None:
+    section = bundle.manifest["data"]
+    if root is None and section["format"] != "synthetic":
         raise UserError(
             f"{bundle.path}: its data set ({section['format']}) lies outside the bundle; pass --data DIR"
         )
-    data: Data = TypeAdapter(Data).validate_python(section)
+    if root is not None and section["format"] == "synthetic":
+        raise UserError(
+            f"--data {root}: the bundle's data set is synthetic, drawn and not read; say --data synthetic"
+        )
+    data: Data = TypeAdapter(Data).validate_python({**section, **({"root": str(root)} if root else {})})
     dataset = open_dataset(data, split)
     if tuple(dataset.classes) != bundle.classes:
         raise UserError(
@@ -120,10 +127,7 @@ def open_for_evaluation(
             f"{source}: is a run, evaluated in PyTorch at fp32; kd-deploy export {source} -o BUNDLE makes what "
             f"runs on {backend or precision}"
         )
-    data = run.recipe.data
-    if root and not isinstance(data, SyntheticData):
-        data = data.model_copy(update={"root": root})
-    dataset = open_dataset(data, split)
+    dataset = open_dataset(_moved(run.recipe.data, root), split)
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
     height, width = dataset[0].image.shape[:2]
     return TorchModel(segmenter, (height, width), make_device(device)), dataset

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from kd_deploy.config.schema import Recipe
+from kd_deploy.config.schema import Recipe, SyntheticData
 from kd_deploy.data.dataset import open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.distill.objective import Objective
@@ -64,6 +64,8 @@ def distill(
             "teacher: has never seen this data set; pass --teacher RUN (kd-deploy train RECIPE --role teacher "
             "-o RUN makes one), a checkpoint, or hub:ID"
         )
+    if not source.startswith("hub:"):
+        source = str(Path(source).resolve())
     objective = Objective(recipe.supervised, recipe.distill)
     return _fit(recipe, "student", path, objective, teacher=source, device=device, resume=resume)
 
@@ -78,6 +80,7 @@ def _fit(
     device: str,
     resume: bool,
 ) -> dict[str, Any]:
+    recipe = _with_absolute_root(recipe)  # a run is read from other folders than it was started in
     datasets = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
     size, _ = (verify(dataset) for dataset in datasets)  # before anything is written
     classes = len(datasets[0].classes)
@@ -91,6 +94,13 @@ def _fit(
     trainer = Trainer(run, segmenter, objective, guide, datasets, size, accelerator)
     trainer.fit()
     return _finish(trainer)
+
+
+def _with_absolute_root(recipe: Recipe) -> Recipe:
+    if isinstance(recipe.data, SyntheticData):
+        return recipe
+    data = recipe.data.model_copy(update={"root": recipe.data.root.resolve()})
+    return recipe.model_copy(update={"data": data})
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:

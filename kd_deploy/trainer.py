@@ -103,6 +103,7 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        (self.lr, *_) = self.scheduler.get_last_lr()
         self.scheduler.step()
         self.step += 1
         return losses
@@ -119,7 +120,7 @@ class Trainer:
         record = {
             "step": self.step,
             **means,
-            "lr": self.scheduler.get_last_lr()[0],
+            "lr": self.lr,
             "images_per_second": round(images / seconds, 3),
         }
         self.progress.interval(self.step, means)

@@ -56,7 +56,15 @@ def _read(path: Path, mode: int) -> NDArray[np.uint8]:
 def _truncated(data: bytes) -> bool:
     """Whether the end mark is missing: OpenCV decodes what is there of a cut JPEG and says nothing."""
     if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[-4096:]
+        return b"\xff\xd9" not in data[_scan(data) :]  # inside a scan every FF is followed by 00
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-4096:]
     return False
+
+
+def _scan(jpeg: bytes) -> int:
+    """Where a JPEG's picture data begin, behind its headers (a thumbnail in them has an end mark of its own)."""
+    at = 2
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return at

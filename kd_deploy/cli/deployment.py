@@ -16,12 +16,13 @@ bundle = click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="BUNDLE")
 @click.option("--size", type=options.SizeType(), help="Frames the bundle takes; else the data set's.")
+@options.data
 @click.option("--force", is_flag=True, help="Replace BUNDLE once the new one is written and checked.")
-def export(run: Path, output: Path, size: tuple[int, int] | None, force: bool) -> None:
+def export(run: Path, output: Path, size: tuple[int, int] | None, data: Path | None, force: bool) -> None:
     """Write the bundle of a finished RUN: ONNX, golden frames, manifest; checked before it appears."""
     from kd_deploy.deploy import export_run
 
-    written = export_run(run, output, size=size, replace=force)
+    written = export_run(run, output, size=size, root=data, replace=force)
     height, width = written.size
     rows = [
         ("model", ", ".join(written.manifest["models"].values())),

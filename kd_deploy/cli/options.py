@@ -17,7 +17,7 @@ overrides = click.option(
 device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
-data = click.option("--data", type=click.Path(path_type=Path), help="The data set's folder.")
+data = click.option("--data", type=click.Path(path_type=Path), help="Where the data set lies, if moved.")
 split = click.option("--split", default="val", show_default=True)
 backend = click.option(
     "--backend", default="onnxruntime-cpu", show_default=True, help="What runs the bundle."
