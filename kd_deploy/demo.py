@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kd_deploy.config.load import load_recipe
-from kd_deploy.config.schema import Recipe, SyntheticData
+from kd_deploy.config.schema import SyntheticData
 from kd_deploy.data.dataset import Dataset, frames, open_dataset
 from kd_deploy.data.scenes import draw_drive
 from kd_deploy.deploy import export_run
 from kd_deploy.progress import Progress
-from kd_deploy.report.demo import write_report
+from kd_deploy.report.demo import Results, write_report
 from kd_deploy.run import Run
 from kd_deploy.runtime.benchmark import benchmark_all, to_json
 from kd_deploy.runtime.bundle import Bundle
@@ -28,18 +27,6 @@ from kd_deploy.train import distill, train
 DRIVE_SECONDS, DRIVE_FPS = 6, 25
 ROLES = ("teacher", "student alone", "student distilled")
 """The three runs, by the names of the report; their folders have - for the blank."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """All that the demo found out, for the report."""
-
-    recipe: Recipe
-    runs: dict[str, Run]
-    bundle: Bundle
-    parity: ParityReport
-    benchmark: dict[str, Any]
-    video: InferReport
 
 
 def run_demo(output: Path, overrides: Sequence[str] = (), *, seed: int = 0) -> Path:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.deploy import open_for_evaluation
 from kd_deploy.report import figures
 from kd_deploy.report.frames import compare_frames, file_uri, panels, picture_uri, write_sheet
 from kd_deploy.report.page import render
+from kd_deploy.run import Run
+from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.files import atomic_file
-
-if TYPE_CHECKING:
-    from kd_deploy.demo import Results
+from kd_deploy.runtime.infer import InferReport
+from kd_deploy.runtime.parity import ParityReport
 
 FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the demo found out. `runs` are the teacher, the student alone and the student distilled, by name."""
+
+    recipe: Recipe
+    runs: dict[str, Run]
+    bundle: Bundle
+    parity: ParityReport
+    benchmark: dict[str, Any]
+    video: InferReport
 
 
 def write_report(path: Path, results: Results) -> Path:

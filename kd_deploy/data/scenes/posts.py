@@ -8,8 +8,8 @@ from random import Random
 
 import numpy as np
 
-from kd_deploy.data.scene_canvas import POLE, SIGN, Canvas, Colour, Floats, patches
-from kd_deploy.data.scene_objects import Thing, box
+from kd_deploy.data.scenes.canvas import POLE, SIGN, Canvas, Colour, Floats, patches
+from kd_deploy.data.scenes.objects import Thing, box
 
 STEEL: tuple[Colour, ...] = ((104, 106, 104), (70, 76, 74), (136, 134, 126), (60, 72, 62))
 # Rim and field of a plate.

@@ -7,9 +7,9 @@ from random import Random
 
 import numpy as np
 
-from kd_deploy.data.scene_canvas import BUILDING, Canvas, Colour, Face, Floats, patches
-from kd_deploy.data.scene_objects import CLOTHES, GLASS, Thing
-from kd_deploy.data.scene_plants import WALLS, WOOD
+from kd_deploy.data.scenes.canvas import BUILDING, Canvas, Colour, Face, Floats, patches
+from kd_deploy.data.scenes.objects import CLOTHES, GLASS, Thing
+from kd_deploy.data.scenes.plants import WALLS, WOOD
 
 ROOFS: tuple[Colour, ...] = ((150, 80, 60), (92, 88, 90), (120, 66, 52), (74, 80, 90))
 SHOPS: tuple[Colour, ...] = (

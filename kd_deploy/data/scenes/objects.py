@@ -11,7 +11,7 @@ from random import Random
 
 import numpy as np
 
-from kd_deploy.data.scene_canvas import (
+from kd_deploy.data.scenes.canvas import (
     CAR,
     CYCLIST,
     PERSON,

@@ -9,8 +9,8 @@ from random import Random
 
 import numpy as np
 
-from kd_deploy.data.scene_canvas import FENCE, VEGETATION, Canvas, Colour, Floats, patches
-from kd_deploy.data.scene_objects import Thing
+from kd_deploy.data.scenes.canvas import FENCE, VEGETATION, Canvas, Colour, Floats, patches
+from kd_deploy.data.scenes.objects import Thing
 
 WALLS: tuple[Colour, ...] = (
     (214, 198, 168), (196, 158, 122), (168, 98, 76), (150, 142, 134), (190, 184, 174), (222, 206, 152),

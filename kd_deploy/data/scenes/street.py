@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.data.scene_canvas import (
+from kd_deploy.data.scenes.canvas import (
     BUILDING,
     FAR,
     NEAR,
@@ -22,7 +22,7 @@ from kd_deploy.data.scene_canvas import (
     Colour,
     Floats,
 )
-from kd_deploy.data.scene_plants import LEAVES, WALLS, paint_crown
+from kd_deploy.data.scenes.plants import LEAVES, WALLS, paint_crown
 
 _PER_METRE = 24  # texels of the ground
 

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from kd_deploy.data.scene_building import Building
-from kd_deploy.data.scene_objects import Car, Cyclist, Person, Thing
-from kd_deploy.data.scene_plants import Border, Tree
-from kd_deploy.data.scene_posts import Lamp, Post, TrafficLight, TrafficSign
-from kd_deploy.data.scene_street import Ground
+from kd_deploy.data.scenes.building import Building
+from kd_deploy.data.scenes.objects import Car, Cyclist, Person, Thing
+from kd_deploy.data.scenes.plants import Border, Tree
+from kd_deploy.data.scenes.posts import Lamp, Post, TrafficLight, TrafficSign
+from kd_deploy.data.scenes.street import Ground
 
 T = TypeVar("T")
 SPEED = 8.0  # of the own car in a drive, metres a second

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.data.scene_canvas import CLASSES, FAR, IGNORE, ROAD, SIDEWALK, SUPERSAMPLING, Canvas
-from kd_deploy.data.scene_population import SPEED
-from kd_deploy.data.scene_street import draw_ground, draw_sky, draw_skyline
-from kd_deploy.data.scene_world import World, build_world
+from kd_deploy.data.scenes.canvas import CLASSES, FAR, IGNORE, ROAD, SIDEWALK, SUPERSAMPLING, Canvas
+from kd_deploy.data.scenes.population import SPEED
+from kd_deploy.data.scenes.street import draw_ground, draw_sky, draw_skyline
+from kd_deploy.data.scenes.world import World, build_world
 
 __all__ = ["CLASSES", "IGNORE", "PALETTE", "draw_drive", "draw_scene"]
 

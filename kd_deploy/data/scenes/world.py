@@ -7,10 +7,10 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from kd_deploy.data.scene_canvas import Colour, Light, View
-from kd_deploy.data.scene_objects import Thing
-from kd_deploy.data.scene_population import populate
-from kd_deploy.data.scene_street import Ground
+from kd_deploy.data.scenes.canvas import Colour, Light, View
+from kd_deploy.data.scenes.objects import Thing
+from kd_deploy.data.scenes.population import populate
+from kd_deploy.data.scenes.street import Ground
 
 #        zenith           horizon          gain                direct visibility lamps
 SKIES: tuple[tuple[Colour, Colour, Colour, float, float, bool], ...] = (
