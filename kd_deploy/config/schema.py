@@ -68,7 +68,7 @@ class SyntheticData(Section):
 
     format: Literal["synthetic"]
     size: Size = (128, 256)
-    train: PositiveInt = 256
+    train: Annotated[PositiveInt, Field(le=1_000_000)] = 256
     val: PositiveInt = 64
     seed: NonNegativeInt = 0
 

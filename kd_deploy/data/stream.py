@@ -57,7 +57,7 @@ class Stream(TorchDataset[Batch]):
             raise ValueError(f"{frame.name}: training needs a label")
         rgb = np.ascontiguousarray(frame.image[..., ::-1].transpose(2, 0, 1))
         image = tv_tensors.Image(torch.from_numpy(rgb))
-        label = tv_tensors.Mask(torch.from_numpy(frame.label))
+        label = tv_tensors.Mask(torch.tensor(frame.label))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence([self._seed, k]).generate_state(1)[0]))
             image, label = self._augment(image, label)

@@ -10,6 +10,7 @@ import pytest
 
 from kd_deploy.config.schema import CamVidData, SyntheticData
 from kd_deploy.data.dataset import frames, open_dataset, verify
+from kd_deploy.data.synthetic import Synthetic
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
 
@@ -84,3 +85,15 @@ def test_synthetic_splits_are_disjoint_and_fixed_by_the_seed() -> None:
     assert (train[1].image != other[1].image).any()
     with pytest.raises(UserError, match="--split test: the synthetic data set has train and val only"):
         open_dataset(section, "test")
+
+
+def test_synthetic_scenes_are_drawn_once_and_its_splits_are_disjoint() -> None:
+    data = SyntheticData(format="synthetic", size=(64, 96), train=3, val=2)
+    train, val = Synthetic(data, "train"), Synthetic(data, "val")
+    assert (len(train), len(val)) == (3, 2)
+    assert train[1] is Synthetic(data, "train")[1]
+    assert {train[i].name for i in range(3)}.isdisjoint(val[i].name for i in range(2))
+    with pytest.raises(ValueError, match="read-only"):
+        train[0].image[0] = 0
+    with pytest.raises(UserError, match="train and val only"):
+        Synthetic(data, "test")
