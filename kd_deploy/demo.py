@@ -24,7 +24,8 @@ from kd_deploy.runtime.parity import ParityReport, compare
 from kd_deploy.runtime.video import write_video
 from kd_deploy.train import distill, train
 
-DRIVE_SECONDS, DRIVE_FPS = 6, 25
+DRIVE_SECONDS, DRIVE_FPS = 6.0, 25
+BENCHMARK_SECONDS = 2.0  # for each backend and boundary
 ROLES = ("teacher", "student alone", "student distilled")
 """The three runs, by the names of the report; their folders have - for the blank."""
 
@@ -56,7 +57,7 @@ def run_demo(output: Path, overrides: Sequence[str] = (), *, seed: int = 0) -> P
 
 def _write_drive(path: Path, data: SyntheticData) -> Path:
     """A drive through one drawn street, as the video that a camera would give: larger than the network's frames."""
-    count, (height, width) = DRIVE_SECONDS * DRIVE_FPS, data.size
+    count, (height, width) = round(DRIVE_SECONDS * DRIVE_FPS), data.size
     with write_video(path, DRIVE_FPS) as sink, Progress("draw the drive", count) as progress:
         for image, _ in draw_drive(data.seed, count, (2 * height, 2 * width)):
             sink.write(image)
@@ -76,7 +77,7 @@ def _benchmark(bundle: Bundle, models: Sequence[Model]) -> dict[str, Any]:
     timings = [
         timing
         for boundary in ("session", "frame")
-        for timing in benchmark_all(models, boundary=boundary, frames=images, seconds=2)
+        for timing in benchmark_all(models, boundary=boundary, frames=images, seconds=BENCHMARK_SECONDS)
     ]
     result = to_json(timings)
     write_json(bundle.path / "benchmark.json", result)
@@ -87,7 +88,7 @@ def _infer(bundle: Bundle, deployed: Model, drive: Path, output: Path) -> InferR
     """The video twice: drive-segmented.mp4 for players, .webm (slower to encode) for the report's page."""
 
     def segmented(suffix: str) -> InferReport:
-        with Progress(f"infer {suffix}", DRIVE_SECONDS * DRIVE_FPS) as progress:
+        with Progress(f"infer {suffix}", round(DRIVE_SECONDS * DRIVE_FPS)) as progress:
             return infer(
                 deployed,
                 drive,
