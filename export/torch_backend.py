@@ -37,7 +37,7 @@ class TorchModel(Model):
         self._graph.eval()
         try:
             with torch.inference_mode():
-                masks = self._graph(torch.from_numpy(np.ascontiguousarray(frames)).to(self._device))
+                masks = self._graph(torch.tensor(frames, device=self._device))
         finally:
             self._graph.train(training)
         result: NDArray[np.uint8] = masks.cpu().numpy()

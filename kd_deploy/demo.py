@@ -18,7 +18,7 @@ from kd_deploy.runtime.benchmark import benchmark_all, to_json
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import write_json
-from kd_deploy.runtime.infer import InferReport, infer
+from kd_deploy.runtime.infer import InferReport, View, infer
 from kd_deploy.runtime.model import Model, open_model
 from kd_deploy.runtime.parity import ParityReport, compare
 from kd_deploy.runtime.video import write_video
@@ -85,19 +85,19 @@ def _benchmark(bundle: Bundle, models: Sequence[Model]) -> dict[str, Any]:
 
 
 def _infer(bundle: Bundle, deployed: Model, drive: Path, output: Path) -> InferReport:
-    """The video twice: drive-segmented.mp4 for players, .webm (slower to encode) for the report's page."""
+    """The video twice: drive-segmented.mp4 for players, and the .webm that a browser shows in the report."""
 
-    def segmented(suffix: str) -> InferReport:
+    def segmented(suffix: str, view: View) -> InferReport:
         with Progress(f"infer {suffix}", round(DRIVE_SECONDS * DRIVE_FPS)) as progress:
             return infer(
                 deployed,
                 drive,
                 output / f"drive-segmented{suffix}",
-                view="side-by-side",
+                view=view,
                 class_names=bundle.classes,
                 palette=bundle.palette,
                 progress=progress.advance,
             )
 
-    report, _ = segmented(".mp4"), segmented(".webm")
+    report, _ = segmented(".mp4", "side-by-side"), segmented(".webm", "overlay")
     return report

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 COLORS = ("#8a8f98", "#d9822b", "#2166ac", "#4d9221", "#762a83")
 """Teacher first, in grey: it is the measure of the others."""
@@ -75,6 +76,9 @@ def latencies(results: Sequence[Mapping[str, Any]]) -> Markup:
                 label = f"{entry['backend']}, median {entry['p50_ms']:.1f} ms"
                 axis.hist(entry["samples_ms"], bins=list(bins), color=color, alpha=0.8, label=label)
             axis.set_xscale("log")
+            for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+                ticks(StrMethodFormatter("{x:g}"))
+            axis.tick_params(axis="x", which="both", labelsize=7)
             axis.set_title(f"boundary: {boundary}", fontsize=9)
             _label(axis, "milliseconds a call (log)", "calls")
             axis.legend(frameon=False)
