@@ -1,0 +1,83 @@
+"""What the documents say: every command parses, every link leads somewhere, the README's Python runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from kd_deploy.cli import cli
+from kd_deploy.runtime.model import open_model
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def commands(document: Path) -> Iterator[list[str]]:
+    """The words behind each `kd-deploy` in indented lines and fenced code, continued lines joined."""
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^(?:    |\$ )(.*kd-deploy .*)$", text, re.MULTILINE):
+        for part in line.split("&&"):
+            words = shlex.split(part.removeprefix("$ "), comments=True)
+            if words[:1] == ["kd-deploy"]:
+                yield words[1:]
+
+
+def parse(words: list[str]) -> None:
+    group: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(group, click.Group):
+        name, found, words = group.resolve_command(context, words)
+        assert found is not None, name
+        group = found
+    group.make_context(group.name, words, parent=context)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_parse(document: Path) -> None:
+    for words in commands(document):
+        if "--help" not in words:
+            parse(words)
+
+
+def test_the_readme_shows_commands() -> None:
+    names = {words[0] for words in commands(ROOT / "README.md")}
+    assert {
+        "demo",
+        "recipes",
+        "train",
+        "distill",
+        "evaluate",
+        "export",
+        "parity",
+        "benchmark",
+        "infer",
+    } == names
+    with pytest.raises(click.NoSuchOption):
+        parse(["export", "run", "-o", "bundle", "--no-such-option"])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_readmes_python_runs(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(
+        r"## In Python\n\n((?:    .*\n|\n)+)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    frame = next(own_bundle.glob("golden/*.frame.png"))
+    source = re.sub(r"^    ", "", code, flags=re.MULTILINE)
+    source = source.replace('"bundle"', repr(str(own_bundle))).replace(
+        '"street.jpg"', f"Path({str(frame)!r})"
+    )
+    names: dict[str, object] = {"Path": Path}
+    exec(source, names)
+    with open_model(own_bundle) as model:
+        assert names["mask"].shape == model.size  # type: ignore[attr-defined]
