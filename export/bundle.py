@@ -6,11 +6,9 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,23 +20,16 @@ from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import IMAGENET_MEAN, IMAGENET_STD, Segmenter
 from kd_deploy.models.weights import write_weights
 from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
+from kd_deploy.runtime.environment import versions
 from kd_deploy.runtime.errors import GateFailedError, UserError
 from kd_deploy.runtime.files import atomic_folder, write_json
 from kd_deploy.runtime.frames import IGNORE, Frame
+from kd_deploy.runtime.images import write_image
 from kd_deploy.runtime.model import open_model
+from kd_deploy.runtime.segment import to_size
 
 MODEL = "model.fp32.onnx"
 REFERENCE = "reference.safetensors"
-TOOLS = (
-    "kd-deploy",
-    "torch",
-    "onnx",
-    "onnxscript",
-    "onnxruntime-gpu",
-    "onnxruntime",
-    "opencv-python",
-    "numpy",
-)
 
 
 @dataclass(frozen=True)
@@ -92,17 +83,14 @@ def _write_golden(folder: Path, content: Content) -> list[dict[str, str]]:
     model = TorchModel(content.segmenter, content.size, torch.device("cpu"))
     entries = []
     for number, frame in enumerate(content.golden):
-        image = frame.image
-        if image.shape[:2] != content.size:
-            resized = cv2.resize(image, content.size[::-1], interpolation=cv2.INTER_LINEAR)
-            image = resized.astype(np.uint8, copy=False)
+        image = to_size(frame.image, content.size)
         entry = {
             "name": Path(frame.name).name,
             "frame": f"golden/{number:03d}.frame.png",
             "mask": f"golden/{number:03d}.mask.png",
         }
-        cv2.imwrite(str(folder / entry["frame"]), image)
-        cv2.imwrite(str(folder / entry["mask"]), model.run(image[None])[0])
+        write_image(folder / entry["frame"], image)
+        write_image(folder / entry["mask"], model.run(image[None])[0])
         entries.append(entry)
     return entries
 
@@ -143,20 +131,10 @@ def _manifest(
         "thresholds": content.thresholds,
         "data": content.data,
         "source": content.source,
-        "tools": {"python": platform.python_version(), **_versions()},
+        "tools": {"python": platform.python_version(), **versions()},
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "files": {p.relative_to(folder).as_posix(): sha256(p) for p in files},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _check_golden(bundle: Bundle, min_agreement: float) -> None:

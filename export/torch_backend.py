@@ -12,6 +12,7 @@ from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cpu_name
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import Description, Model
 
 
@@ -37,7 +38,7 @@ class TorchModel(Model):
         self._graph.eval()
         try:
             with torch.inference_mode():
-                masks = self._graph(torch.tensor(frames, device=self._device))
+                masks = self._graph(torch.tensor(np.ascontiguousarray(frames), device=self._device))
         finally:
             self._graph.train(training)
         result: NDArray[np.uint8] = masks.cpu().numpy()
@@ -50,8 +51,11 @@ class TorchModel(Model):
 def open_backend(bundle: Bundle, precision: str) -> Model:
     """The network that the bundle was exported from, with its float32 weights, on the CPU.
 
-    The reference is always float32; `precision` is that of the candidates and does not change it.
+    Raises:
+        UserError: another precision than fp32, or the reference weights are damaged.
     """
+    if precision != "fp32":
+        raise UserError(f"--precision {precision}: the torch backend is the fp32 reference; leave it out")
     network = Network(**{**bundle.manifest["network"], "weights": "none"})
     weights = bundle.vouched(bundle.manifest["reference"])
     segmenter = load(network, str(weights), len(bundle.classes), key="reference")

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import SyntheticData
-from kd_deploy.data.dataset import Dataset, frames, open_dataset
+from kd_deploy.data.dataset import frames, open_dataset
 from kd_deploy.data.scenes import draw_drive
 from kd_deploy.deploy import export_run
 from kd_deploy.progress import Progress
 from kd_deploy.report.demo import Results, write_report
 from kd_deploy.run import Run
-from kd_deploy.runtime.benchmark import benchmark_all, to_json
+from kd_deploy.runtime.benchmark import benchmark_bundle
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import write_json
 from kd_deploy.runtime.infer import InferReport, View, infer
 from kd_deploy.runtime.model import Model, open_model
-from kd_deploy.runtime.parity import ParityReport, compare
+from kd_deploy.runtime.parity import check_bundle
 from kd_deploy.runtime.video import write_video
 from kd_deploy.train import distill, train
 
@@ -47,9 +45,8 @@ def run_demo(output: Path, overrides: Sequence[str] = (), *, seed: int = 0) -> P
     bundle = export_run(distilled, output / "bundle", replace=True)
     drive = _write_drive(output / "drive.mp4", recipe.data)
     with open_model(bundle) as deployed, open_model(bundle, backend="torch") as reference:
-        dataset = open_dataset(recipe.data, "val")
-        parity = _parity(bundle, reference, deployed, dataset)
-        benchmark = _benchmark(bundle, [reference, deployed])
+        parity = check_bundle(bundle, deployed, reference, frames(open_dataset(recipe.data, "val")))
+        benchmark = benchmark_bundle(bundle, [reference, deployed], seconds=BENCHMARK_SECONDS)
         video = _infer(bundle, deployed, drive, output)
     runs = {role: Run.open(path) for role, path in paths.items()}
     return write_report(output / "report.html", Results(recipe, runs, bundle, parity, benchmark, video))
@@ -63,25 +60,6 @@ def _write_drive(path: Path, data: SyntheticData) -> Path:
             sink.write(image)
             progress.advance(sink.frames)
     return path
-
-
-def _parity(bundle: Bundle, reference: Model, deployed: Model, dataset: Dataset) -> ParityReport:
-    limits = bundle.manifest["thresholds"]
-    report = compare(reference, deployed, frames(dataset), bundle.classes, **limits)
-    write_json(bundle.path / "parity.json", report.to_json())
-    return report
-
-
-def _benchmark(bundle: Bundle, models: Sequence[Model]) -> dict[str, Any]:
-    images = [frame for _, frame, _ in bundle.golden()]
-    timings = [
-        timing
-        for boundary in ("session", "frame")
-        for timing in benchmark_all(models, boundary=boundary, frames=images, seconds=BENCHMARK_SECONDS)
-    ]
-    result = to_json(timings)
-    write_json(bundle.path / "benchmark.json", result)
-    return result
 
 
 def _infer(bundle: Bundle, deployed: Model, drive: Path, output: Path) -> InferReport:

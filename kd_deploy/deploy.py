@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from kd_deploy.config.schema import Data, SyntheticData
 from kd_deploy.data.dataset import Dataset, open_dataset
@@ -18,9 +18,10 @@ from kd_deploy.run import Run
 from kd_deploy.runtime.bundle import MANIFEST, Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import Model, open_model
+from kd_deploy.runtime.parity import MIN_PIXEL_AGREEMENT
 
-MIN_PIXEL_AGREEMENT = 99.9
-"""Percent of pixels; what a float32 graph must reach (FP32 sums in another order flip only ties)."""
+_SYNTHETIC = Path("synthetic")
+"""The word that stands for a folder where `--data` is a data set that is drawn."""
 
 
 def export_run(
@@ -75,26 +76,37 @@ def _moved(data: Data, root: Path | None) -> Data:
     if root is None:
         return data
     if isinstance(data, SyntheticData):
+        if root == _SYNTHETIC:
+            return data
         raise UserError(f"--data {root}: the synthetic data set is drawn, not read; leave --data out")
     return data.model_copy(update={"root": root})
 
 
 def bundle_dataset(bundle: Bundle, root: Path | None, split: str) -> Dataset:
-    """The data set that a bundle's network was made for, read from `root`.
+    """The data set that a bundle's network was made for, read from `root`, or drawn (None, or `synthetic`).
 
     Raises:
-        UserError: no root for a data set that lives on disk, or other classes than the bundle's.
+        UserError: no root for a data set that lives on disk, other classes than the bundle's, or a damaged manifest.
     """
-    section = bundle.manifest["data"]
-    if root is None and section["format"] != "synthetic":
+    section = dict(bundle.manifest["data"])
+    kind = section.get("format")
+    if kind == "synthetic":
+        if root not in (None, _SYNTHETIC):
+            raise UserError(
+                f"--data {root}: the bundle's data set is synthetic, drawn and not read; say --data synthetic"
+            )
+    elif root is None:
+        raise UserError(f"{bundle.path}: its data set ({kind}) lies outside the bundle; pass --data DIR")
+    else:
+        section["root"] = root
+    try:
+        data: Data = TypeAdapter(Data).validate_python(section)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, ("data", *first["loc"])))
         raise UserError(
-            f"{bundle.path}: its data set ({section['format']}) lies outside the bundle; pass --data DIR"
-        )
-    if root is not None and section["format"] == "synthetic":
-        raise UserError(
-            f"--data {root}: the bundle's data set is synthetic, drawn and not read; say --data synthetic"
-        )
-    data: Data = TypeAdapter(Data).validate_python({**section, **({"root": str(root)} if root else {})})
+            f"{bundle.path / MANIFEST}: {key}: {first['msg']}; export the bundle again"
+        ) from error
     dataset = open_dataset(data, split)
     if tuple(dataset.classes) != bundle.classes:
         raise UserError(

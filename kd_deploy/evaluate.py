@@ -13,7 +13,7 @@ from kd_deploy.runtime.segment import segment
 
 def score(model: Model, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Result:
     """The scores over every frame of `dataset`; frames of another size than the model's are resized for it
-    and the mask is brought back, so the truth is never resampled."""
+    and the mask is brought back to the label map's, which stays as the data set gives it."""
     total = Score(dataset.classes)
     for number, frame in enumerate(frames(dataset), start=1):
         if frame.label is None:
@@ -37,4 +37,6 @@ def to_json(result: Result, model: Model) -> dict[str, Any]:
         "images": result.images,
         "backend": description.backend,
         "precision": description.precision,
+        "device": description.device,
+        "versions": description.versions,
     }

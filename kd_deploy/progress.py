@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, else a line per interval."""
+"""Progress on stderr: a bar on a terminal, else a line per interval, or every ten seconds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+SILENT_SECONDS = 10.0
+"""Off a terminal `advance` says nothing sooner than this after the last line: short work is silent."""
+
 
 class Progress:
     """One long piece of work of `total` steps; `start` of them were done in an earlier sitting."""
 
-    def __init__(self, title: str, total: int | None, start: int = 0) -> None:
+    def __init__(self, title: str, total: int | None, start: int = 0, *, silent: bool = False) -> None:
         self._title, self._total, self._start = title, total, start
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, quiet=silent)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -24,12 +27,12 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[values]}"),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=silent or not self._console.is_terminal,
         )
         self._task = self._bar.add_task(title, total=total, completed=start, speed="", values="")
 
     def __enter__(self) -> Progress:
-        self._began = time.monotonic()
+        self._began = self._said = time.monotonic()
         self._bar.start()
         return self
 
@@ -40,8 +43,12 @@ class Progress:
 
     def advance(self, step: int, total: int | None = None) -> None:
         """`step` steps are done, the earlier sitting's included; `total` where it was not known before."""
-        speed = f"{self._speed(step):.2f} it/s"
-        self._bar.update(self._task, completed=step, total=total or self._total, speed=speed)
+        self._total = total or self._total
+        if self._console.is_terminal:
+            speed = f"{self._speed(step):.2f} it/s"
+            self._bar.update(self._task, completed=step, total=self._total, speed=speed)
+        elif time.monotonic() - self._said >= SILENT_SECONDS:
+            self._say(step)
 
     def interval(self, step: int, values: dict[str, float]) -> None:
         """An interval ended: show its values."""
@@ -50,14 +57,20 @@ class Progress:
         )
         if self._console.is_terminal:
             self._bar.update(self._task, values=text)
-            return
-        speed = self._speed(step)
-        left = "" if self._total is None else f"  ETA {(self._total - step) / speed:.0f} s"
-        self.note(f"{step}/{self._total}  {text}  {speed:.2f} it/s{left}")
+        else:
+            self._say(step, text)
 
     def note(self, text: str) -> None:
         """A line that stays."""
         self._console.print(f"{self._title}: {text}", soft_wrap=True, markup=False)
+
+    def _say(self, step: int, *values: str) -> None:
+        speed = self._speed(step)
+        parts = [str(step), *values, f"{speed:.2f} it/s"]
+        if self._total is not None:
+            parts = [f"{step}/{self._total}", *parts[1:], f"ETA {(self._total - step) / speed:.0f} s"]
+        self.note("  ".join(parts))
+        self._said = time.monotonic()
 
     def _speed(self, step: int) -> float:
         return (step - self._start) / max(time.monotonic() - self._began, 1e-9)

@@ -144,16 +144,19 @@ class Run:
         with atomic_file(self.metrics) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
+    @property
+    def finished(self) -> bool:
+        return (self.path / "summary.json").exists()
+
     def summary(self) -> dict[str, Any]:
         """summary.json.
 
         Raises:
             UserError: the run is not finished.
         """
-        file = self.path / "summary.json"
-        if not file.exists():
+        if not self.finished:
             raise UserError(f"{self.path}: the run is not finished; go on with --resume")
-        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
         return summary
 
 

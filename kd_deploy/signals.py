@@ -7,6 +7,11 @@ import threading
 from types import FrameType, TracebackType
 
 
+def ignore_interrupt(worker: int) -> None:
+    """A data loader's `worker_init_fn`: a terminal sends Ctrl-C to every process, and only the main one asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Interrupt:
     """While active the first Ctrl-C only sets `asked`; a second one interrupts at once."""
 

@@ -9,30 +9,33 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from kd_deploy.data.dataset import Dataset
 from kd_deploy.data.stream import Stream, loader
 from kd_deploy.distill.objective import Losses, Objective
 from kd_deploy.evaluate import score, to_json
 from kd_deploy.export.torch_backend import TorchModel
+from kd_deploy.journal import Journal
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.optim import make_optimizer, make_scheduler
-from kd_deploy.progress import Progress
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.signals import Interrupt
 
+_OF_THE_MODEL = ("backend", "precision", "device", "versions")
+"""What `evaluate --json` says beside the scores; a run says it once, in its summary."""
+
 
 class Trainer:
-    """Trains `segmenter` for a run on frames of `size`: metrics, checkpoints and TensorBoard events.
+    """Trains `segmenter` for a run, from its last checkpoint where there is one.
 
-    The teacher is put into eval mode and runs under no_grad; nothing of it is optimised or saved.
+    `datasets` are train and val, `sizes` the height and width of their frames. The teacher is put into eval
+    mode and runs under no_grad; nothing of it is optimised or saved.
 
     Attributes:
         step: iterations done, over all sittings of the run.
         seconds: time spent in them.
-        result: the last evaluation, as `evaluate --json` prints it.
+        result: the scores of the last evaluation, as `evaluate --json` prints them.
     """
 
     def __init__(
@@ -42,13 +45,13 @@ class Trainer:
         objective: Objective,
         teacher: Segmenter | None,
         datasets: tuple[Dataset, Dataset],
-        size: tuple[int, int],
+        sizes: tuple[tuple[int, int], tuple[int, int]],
         accelerator: Accelerator,
     ) -> None:
         self.run, self.settings, self.accelerator = run, run.train, accelerator
         self.objective = objective
         self.train_set, self.val_set = datasets
-        self.size = size
+        self.train_size, self.val_size = sizes
         self._on_gpu = accelerator.device.type == "cuda"
         self.teacher = teacher.to(accelerator.device).eval().requires_grad_(False) if teacher else None
         self.segmenter = segmenter.to(accelerator.device)
@@ -57,24 +60,21 @@ class Trainer:
         self.scheduler = make_scheduler(optimizer, self.settings)
         self.window = Window()
         self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.lr = 0.0  # of the last step
         self.result: dict[str, Any] = {}
+        self._restore()
+        self.journal = Journal(run, self.step, silent=not accelerator.is_main_process)
 
     def fit(self) -> None:
-        """Train from the last checkpoint, or from the beginning, to the last iteration.
+        """Train to the last iteration; several processes share every batch.
 
         Raises:
             UserError: the disk refuses, or a loss is not finite.
             KeyboardInterrupt: Ctrl-C, once the step under way is done and saved.
         """
-        self._restore()
-        stream = Stream(self.train_set, self.settings, self.size)
+        stream = Stream(self.train_set, self.settings, self.train_size)
         batches = self.accelerator.prepare(loader(stream, self.settings, start=self.step))
-        title, total = self.run.path.name, self.settings.iterations
-        with (
-            SummaryWriter(str(self.run.path), purge_step=self.step + 1) as self.writer,
-            Progress(title, total, self.step) as self.progress,
-            Interrupt() as interrupt,
-        ):
+        with self.journal, Interrupt() as interrupt:
             for images, labels in batches:
                 self._timed_step(images, labels)
                 if interrupt.asked:
@@ -83,8 +83,8 @@ class Trainer:
 
     def _timed_step(self, images: Tensor, labels: Tensor) -> None:
         losses = self._train_step(images, labels)
-        self.window.add(losses, len(images))
-        self.progress.advance(self.step)
+        self.window.add(losses, self.settings.batch_size)
+        self.journal.advance(self.step)
         last = self.step == self.settings.iterations
         if self.step % self.settings.log_every == 0 or last:
             self._log()
@@ -103,13 +103,15 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        (self.lr, *_) = self.scheduler.get_last_lr()
+        self.lr = float(self.scheduler.get_last_lr()[0])
         self.scheduler.step()
         self.step += 1
         return losses
 
     def _log(self) -> None:
-        means, seconds, images = self.window.close()
+        means = self.window.means()  # waits for the device
+        seconds, images = self.window.seconds, self.window.images
+        self.window = Window()
         self.seconds += seconds
         for name, mean in means.items():
             if not math.isfinite(mean):
@@ -117,30 +119,16 @@ class Trainer:
                     f"{self.run.path}: at step {self.step} the loss term {name} is {mean}; lower "
                     "train.lr or the term's weight and start again"
                 )
-        record = {
-            "step": self.step,
-            **means,
-            "lr": self.lr,
-            "images_per_second": round(images / seconds, 3),
-        }
-        self.progress.interval(self.step, means)
-        if self.accelerator.is_main_process:
-            self.run.log({"kind": "train", **record})
-            for name, value in record.items():
-                self.writer.add_scalar(f"train/{name}", value, self.step)
+        pace = {"lr": self.lr, "images_per_second": round(images / seconds, 3)}
+        self.journal.interval(self.step, means, pace)
 
     def _evaluate(self) -> None:
         self.window.pause()
-        model = TorchModel(self.segmenter, self.size, self.accelerator.device)
-        result = score(model, self.val_set)
-        self.result = to_json(result, model)
-        miou = result.miou or 0.0
-        self.progress.note(
-            f"step {self.step}: val mIoU {miou:.2f}, boundary IoU {result.boundary_iou or 0.0:.2f}"
-        )
-        if self.accelerator.is_main_process:
-            self.run.log({"kind": "evaluate", "step": self.step, **self.result})
-            self.writer.add_scalar("val/miou", miou, self.step)
+        model = TorchModel(self.segmenter, self.val_size, self.accelerator.device)
+        result = to_json(score(model, self.val_set), model)
+        self.result = {key: value for key, value in result.items() if key not in _OF_THE_MODEL}
+        self.journal.evaluation(self.step, self.result)
+        miou = self.result["miou"] or 0.0
         if miou > self.best:
             self.best = miou
             self._save("best")
@@ -170,7 +158,6 @@ class Trainer:
 
     def _restore(self) -> None:
         state = self.run.load_checkpoint("last")
-        self.run.forget_after(state["step"] if state else 0)
         if state is None:
             return
         self.segmenter.network.load_state_dict(state["network"])
@@ -196,14 +183,20 @@ class Window:
         self, sums: dict[str, Tensor] | None = None, steps: int = 0, images: int = 0, seconds: float = 0.0
     ) -> None:
         self._sums = sums or {}
-        self._steps, self._images, self._seconds = steps, images, seconds
+        self._steps, self.images, self._seconds = steps, images, seconds
+        self._since: float | None = None
         self.go_on()
 
     def go_on(self) -> None:
         self._since = time.perf_counter()
 
     def pause(self) -> None:
-        self._seconds += time.perf_counter() - self._since
+        self._seconds, self._since = self.seconds, None
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, pauses left out."""
+        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     def add(self, losses: Losses, images: int) -> None:
         values = {"loss": losses.total, **losses.raw}
@@ -212,17 +205,11 @@ class Window:
             value = value.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._steps += 1
-        self._images += images
+        self.images += images
 
-    def close(self) -> tuple[dict[str, float], float, int]:
-        """The means by name, the seconds and the images of the interval; a new one begins."""
-        means = {name: float(total) / self._steps for name, total in self._sums.items()}
-        self.pause()
-        closed = means, self._seconds, self._images
-        self.__init__()  # type: ignore[misc]
-        return closed
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self._steps for name, total in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
         """What `Window(**state)` goes on from."""
-        seconds = self._seconds
-        return {"sums": self._sums, "steps": self._steps, "images": self._images, "seconds": seconds}
+        return {"sums": self._sums, "steps": self._steps, "images": self.images, "seconds": self.seconds}

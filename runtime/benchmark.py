@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from itertools import cycle, islice
 from typing import Any, Literal
 
 import numpy as np
 
+from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cores, environment, load_average
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import Description, Model
@@ -33,7 +34,7 @@ class Timing:
     """Latencies of one model at one boundary.
 
     Attributes:
-        backend, precision: what ran, as the model describes itself.
+        model: what ran, and where.
         boundary: `session` or `frame`.
         batch: frames per call.
         size: height and width that the model takes, "HxW".
@@ -41,8 +42,7 @@ class Timing:
         load: processes per core in the minute before; None where the system does not say.
     """
 
-    backend: str
-    precision: str
+    model: Description
     boundary: Boundary
     batch: int
     size: str
@@ -71,8 +71,7 @@ class Timing:
     def to_json(self) -> dict[str, Any]:
         """One entry of benchmark.json."""
         return {
-            "backend": self.backend,
-            "precision": self.precision,
+            **asdict(self.model),
             "boundary": self.boundary,
             "batch": self.batch,
             "size": self.size,
@@ -88,27 +87,31 @@ class Timing:
         }
 
 
-def benchmark(
-    model: Model,
+def benchmark_bundle(
+    bundle: Bundle,
+    models: Sequence[Model],
     *,
-    boundary: Boundary,
-    frames: Sequence[Image],
+    boundaries: Sequence[Boundary] = ("session", "frame"),
     batch: int = 1,
     seconds: float = 5.0,
-    min_n: int = 50,
-    warmup_seconds: float = 1.0,
-) -> Timing:
-    """Time one model; see `benchmark_all`."""
-    (timing,) = benchmark_all(
-        [model],
-        boundary=boundary,
-        frames=frames,
-        batch=batch,
-        seconds=seconds,
-        min_n=min_n,
-        warmup_seconds=warmup_seconds,
+) -> dict[str, Any]:
+    """Time open models of a bundle on its golden frames; the result, `to_json`'s, is kept in its benchmark.json.
+
+    Raises:
+        UserError: as `benchmark_all`.
+    """
+    frames = [frame for _, frame, _ in bundle.golden()]
+    result = to_json(
+        [
+            timing
+            for boundary in boundaries
+            for timing in benchmark_all(
+                models, boundary=boundary, frames=frames, batch=batch, seconds=seconds
+            )
+        ]
     )
-    return timing
+    bundle.keep("benchmark.json", result)
+    return result
 
 
 def benchmark_all(
@@ -151,7 +154,7 @@ def benchmark_all(
         for clock in waiting:
             clock.run(min(_BLOCK_SECONDS, seconds), 1)
     return [
-        _timing(model, model.describe(), boundary, batch, clock.samples_ms, load)
+        Timing(model.describe(), boundary, batch, "x".join(map(str, model.size)), clock.samples_ms, load)
         for model, clock in zip(models, clocks, strict=True)
     ]
 
@@ -193,18 +196,6 @@ def _calls(
         return [partial(segment_batch, model, images) for images in batches]
     stacks = [np.stack([to_size(image, model.size) for image in images]) for images in batches]
     return [partial(model.run, stack) for stack in stacks]
-
-
-def _timing(
-    model: Model,
-    what: Description,
-    boundary: Boundary,
-    batch: int,
-    samples_ms: list[float],
-    load: float | None,
-) -> Timing:
-    size = f"{model.size[0]}x{model.size[1]}"
-    return Timing(what.backend, what.precision, boundary, batch, size, samples_ms, load)
 
 
 @cache

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import write_json
+from kd_deploy.runtime.images import read_image, read_label
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -89,12 +91,12 @@ class Bundle:
         Raises:
             UserError: the name leads out of the bundle.
         """
-        relative = PurePosixPath(name)
-        if relative.is_absolute() or ".." in relative.parts:
+        there = PureWindowsPath(name)  # which knows drives and backslashes, and / too
+        if there.anchor or ".." in there.parts or "\\" in name:
             raise UserError(
                 f"{self.path / MANIFEST}: {name!r} leads out of the bundle; do not use this bundle"
             )
-        return self.path / relative
+        return self.path / name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,8 +123,7 @@ class Bundle:
         models = self.manifest["models"]
         if precision not in models:
             raise UserError(
-                f"{self.path}: holds no {precision} model, only {', '.join(models)}; "
-                f"kd-deploy export RUN --precision {precision} writes one"
+                f"{self.path}: holds no {precision} model, only {', '.join(models)}; choose one of these"
             )
         return self.vouched(models[precision])
 
@@ -137,14 +138,12 @@ class Bundle:
     def golden(self) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
         """The golden frames: name, frame (H, W, 3) uint8 BGR, and PyTorch's mask (H, W) uint8."""
         for entry in self.manifest["golden"]:
-            frame = _read(self.vouched(entry["frame"]), cv2.IMREAD_COLOR)
-            mask = _read(self.vouched(entry["mask"]), cv2.IMREAD_GRAYSCALE)
+            frame, mask = read_image(self.vouched(entry["frame"])), read_label(self.vouched(entry["mask"]))
             yield entry["name"], frame, mask
 
-
-def _read(path: Path, mode: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), mode)
-    if image is None:
-        raise UserError(f"{path}: cannot be decoded; copy or export the bundle again")
-    decoded: NDArray[np.uint8] = image
-    return decoded
+    def keep(self, name: str, result: Any) -> None:
+        """Write a result beside the bundle as JSON; a bundle that may not be written to is no failure."""
+        try:
+            write_json(self.path / name, result)
+        except UserError as error:
+            print(f"not kept: {error}", file=sys.stderr)

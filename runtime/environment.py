@@ -18,6 +18,8 @@ _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime"),
     "tensorrt": ("tensorrt",),
     "torch": ("torch",),
+    "onnx": ("onnx",),
+    "onnxscript": ("onnxscript",),
 }
 """Library -> the distributions that may bring it."""
 
@@ -39,10 +41,15 @@ def environment() -> dict[str, Any]:
         "cores": cores(),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version for name in _DISTRIBUTIONS if (version := _version(name))},
+        "versions": versions(),
         "load_average": load_average(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Library -> version, of those that matter here and are installed."""
+    return {name: version for name in _DISTRIBUTIONS if (version := _version(name))}
 
 
 def cores() -> int:

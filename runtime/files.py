@@ -52,13 +52,14 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         yield temporary
         if path.exists():
             old = _beside(path)
-            path.rename(old)
             try:
+                path.rename(old)
                 temporary.rename(path)
-            except OSError:
-                old.rename(path)
-                raise
-            shutil.rmtree(old)
+            finally:  # whatever comes between the two, Ctrl-C too
+                if path.exists():
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    old.rename(path)
         else:
             temporary.rename(path)
     except OSError as error:

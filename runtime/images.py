@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import atomic_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+_FIRST_BYTES = re.compile(rb"\x89PNG|\xff\xd8|BM|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6]|GIF8", re.DOTALL)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file begins as a picture does (cv2.haveImageReader finds only ASCII names on Windows)."""
+    try:
+        with path.open("rb") as file:
+            return _FIRST_BYTES.match(file.read(16)) is not None
+    except OSError:
+        return False
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -23,7 +36,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:
-    """A label map as (H, W) uint8, the ids as they stand in the file (palette PNGs too).
+    """A label map as (H, W) uint8, the ids as they stand in the file.
+
+    No palette PNG: OpenCV gives its colours, not its indices.
 
     Raises:
         UserError: the file is missing, truncated, no picture, or not single-channel 8-bit.
@@ -33,9 +48,20 @@ def read_label(path: Path) -> NDArray[np.uint8]:
         channels = 1 if label.ndim == 2 else label.shape[2]
         raise UserError(
             f"{path}: is no label map ({channels} channels of {label.dtype}); it must be an 8-bit "
-            "single-channel PNG of class ids"
+            "single-channel PNG of class ids (of a palette PNG save the indices as grey values)"
         )
     return label
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write a picture, (H, W) or (H, W, 3) BGR, in the format of the suffix, atomically.
+
+    Raises:
+        UserError: the folder cannot be written or the disk is full.
+    """
+    _, encoded = cv2.imencode(path.suffix, image)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def _read(path: Path, mode: int) -> NDArray[np.uint8]:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_file
 from kd_deploy.runtime.images import SUFFIXES as IMAGE_SUFFIXES
-from kd_deploy.runtime.images import read_image
+from kd_deploy.runtime.images import is_image, read_image, write_image
 from kd_deploy.runtime.model import Description, Model
 from kd_deploy.runtime.overlay import Overlay, colorize, side_by_side
 from kd_deploy.runtime.segment import segment
@@ -159,7 +158,7 @@ def _folder_pairs(source: Path, output: Path) -> tuple[list[tuple[Path, Path]], 
         target = output / f"{image.stem}.png"
         if target in targets:
             raise UserError(f"{image}: {targets[target].name} would be written to {target} too; rename one")
-        if not cv2.haveImageReader(str(image)):
+        if not is_image(image):
             raise UserError(f"{image}: cannot be decoded as a picture; replace it or take it out")
         targets[target] = image
     skipped = tuple(file.name for file in files if file not in images)
@@ -186,10 +185,7 @@ def _infer_images(
         mask = segment(model, image)
         seconds += time.perf_counter() - start
         sizes.add((image.shape[0], image.shape[1]))
-        picture = mask if painter.view == "mask" else painter(image, mask)
-        _, encoded = cv2.imencode(target.suffix, picture)
-        with atomic_file(target) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        write_image(target, mask if painter.view == "mask" else painter(image, mask))
         progress(done, len(pairs))
     return InferReport(
         source=str(source),

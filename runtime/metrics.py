@@ -107,7 +107,8 @@ class Score:
 
     def counts(self) -> Counts:
         """A copy of all counts as one int64 vector; ranks sum theirs and hand the sum to `from_counts`."""
-        return self._counts.copy()
+        copied: Counts = self._counts.copy()
+        return copied
 
     @classmethod
     def from_counts(cls, class_names: Sequence[str], counts: Counts) -> Score:

@@ -71,21 +71,14 @@ class Overlay:
         class_names: class names by id.
         palette: (C, 3) uint8, RGB.
         size: height and width of the frames.
-        ids: the classes in the legend; all by default.
 
     Attributes:
         output_size: height and width of what `draw` returns, the strip included.
     """
 
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        palette: Palette,
-        size: tuple[int, int],
-        ids: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, class_names: Sequence[str], palette: Palette, size: tuple[int, int]) -> None:
         self.palette = palette
-        self._legend = _Legend(class_names, palette, size, ids)
+        self._legend = _Legend(class_names, palette, size)
         self.output_size = self._legend.output_size
 
     def draw(self, frame: Image, mask: Mask, alpha: float = ALPHA) -> Image:
@@ -93,16 +86,6 @@ class Overlay:
         canvas = np.empty((*self.output_size, 3), np.uint8)
         blend(frame, mask, self.palette, alpha, out=canvas[: frame.shape[0]])
         return self._legend.onto(canvas)
-
-
-def draw_legend(
-    frame: Image, class_names: Sequence[str], palette: Palette, ids: Sequence[int] | None = None
-) -> Image:
-    """A new picture: the frame with a legend of the classes `ids` (all by default) on it or below it."""
-    legend = _Legend(class_names, palette, frame.shape[:2], ids)
-    canvas = np.empty((*legend.output_size, 3), np.uint8)
-    canvas[: frame.shape[0]] = frame
-    return legend.onto(canvas)
 
 
 def side_by_side(pictures: Sequence[Image], titles: Sequence[str] = ()) -> Image:
@@ -131,16 +114,8 @@ class _Legend:
         output_size: height and width of the picture it is drawn onto.
     """
 
-    def __init__(
-        self,
-        class_names: Sequence[str],
-        palette: Palette,
-        size: tuple[int, int],
-        ids: Sequence[int] | None,
-    ) -> None:
-        shown = list(range(len(class_names))) if ids is None else list(ids)
-        names = [class_names[i] for i in shown]
-        colors = palette[shown, ::-1].tolist()
+    def __init__(self, names: Sequence[str], palette: Palette, size: tuple[int, int]) -> None:
+        colors = palette[: len(names), ::-1].tolist()
         height, width = size
         scale, line = _text_size(height)
         entry = _entry_width(names, scale, line)

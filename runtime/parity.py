@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_file
 from kd_deploy.runtime.frames import Frame
+from kd_deploy.runtime.images import write_image
 from kd_deploy.runtime.metrics import Result, Score, check_ids
-from kd_deploy.runtime.model import Model
+from kd_deploy.runtime.model import Description, Model
 from kd_deploy.runtime.overlay import Palette, colorize, side_by_side
-from kd_deploy.runtime.segment import Image, Mask, segment_batch, to_size
+from kd_deploy.runtime.segment import Image, Mask, segment, to_size
 
 MIN_PIXEL_AGREEMENT = 99.9
 """Percent of equal pixels that two fp32 backends reach (argmax near-ties differ); fp16, int8 need less."""
@@ -26,6 +26,7 @@ LOST_SHARE, LOST_FOUND = 0.1, 10.0
 """Without labels a class with the first percent of the reference's pixels, of which the candidate finds less
 than the second percent, is lost: the agreement over all pixels does not show a rare class."""
 
+_STORED = Description("torch", "fp32", "the exporting machine's CPU", {})  # the golden masks' maker
 _KEPT = 4  # worst frames kept for `draw_worst`
 _WIDEST = 640  # pixels of each picture in `draw_worst`
 _SEEN = np.ones((3, 3), np.uint8)
@@ -40,6 +41,8 @@ class Side:
     boundary_iou: float | None
     backend: str
     precision: str
+    device: str
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,6 @@ def compare(
     *,
     max_miou_drop: float,
     min_pixel_agreement: float = MIN_PIXEL_AGREEMENT,
-    batch_size: int = 1,
 ) -> ParityReport:
     """Run both models over the same frames and judge the candidate.
 
@@ -129,23 +131,14 @@ def compare(
         class_names: class names by id.
         max_miou_drop: points of mIoU that the candidate may lose.
         min_pixel_agreement: percent of pixels on which the masks must agree.
-        batch_size: frames per run; both models must take it.
 
     Raises:
         UserError: no frames, or a mask or label map that does not fit the classes or the frame.
     """
 
-    def masks() -> Iterator[tuple[Frame, Mask, Mask]]:
-        remaining = iter(frames)
-        while batch := list(islice(remaining, batch_size)):
-            images = [frame.image for frame in batch]
-            yield from zip(
-                batch, segment_batch(reference, images), segment_batch(candidate, images), strict=True
-            )
-
-    what = reference.describe()
+    masks = ((f, segment(reference, f.image), segment(candidate, f.image)) for f in frames)
     thresholds = {"max_miou_drop": max_miou_drop, "min_pixel_agreement": min_pixel_agreement}
-    return _judge(masks(), (what.backend, what.precision), candidate, class_names, thresholds, golden=False)
+    return _judge(masks, reference.describe(), candidate, class_names, thresholds, golden=False)
 
 
 def compare_golden(
@@ -167,17 +160,50 @@ def compare_golden(
         UserError: no frames, or a mask that does not fit the classes or the frame.
     """
 
-    def masks() -> Iterator[tuple[Frame, Mask, Mask]]:
-        for name, image, mask in golden:
-            yield Frame(name, image), mask, segment_batch(candidate, [image])[0]
-
+    masks = ((Frame(name, image), mask, segment(candidate, image)) for name, image, mask in golden)
     thresholds = {"min_pixel_agreement": min_pixel_agreement}
-    return _judge(masks(), ("torch", "fp32"), candidate, class_names, thresholds, golden=True)
+    return _judge(masks, _STORED, candidate, class_names, thresholds, golden=True)
+
+
+def check_bundle(
+    bundle: Bundle,
+    candidate: Model,
+    reference: Model | None = None,
+    frames: Iterable[Frame] = (),
+    *,
+    max_miou_drop: float | None = None,
+) -> ParityReport:
+    """Judge a backend of a bundle by the bundle's own thresholds; the report is kept in its parity.json.
+
+    Args:
+        candidate: the bundle on the backend under test.
+        reference: the bundle in PyTorch, for `frames`; None: the bundle's golden masks are the reference.
+        frames: labelled frames, for `compare`.
+        max_miou_drop: takes the place of the bundle's own limit.
+
+    Raises:
+        UserError: as `compare` and `compare_golden`.
+    """
+    limits = bundle.manifest["thresholds"]
+    agreement = limits["min_pixel_agreement"]
+    if reference is None:
+        report = compare_golden(candidate, bundle.golden(), bundle.classes, min_pixel_agreement=agreement)
+    else:
+        report = compare(
+            reference,
+            candidate,
+            frames,
+            bundle.classes,
+            max_miou_drop=limits["max_miou_drop"] if max_miou_drop is None else max_miou_drop,
+            min_pixel_agreement=agreement,
+        )
+    bundle.keep("parity.json", report.to_json())
+    return report
 
 
 def _judge(
     masks: Iterable[tuple[Frame, Mask, Mask]],
-    reference: tuple[str, str],
+    reference: Description,
     candidate: Model,
     class_names: Sequence[str],
     thresholds: dict[str, float],
@@ -206,10 +232,9 @@ def _judge(
     if reference_scores.miou is not None and scores.miou is not None:
         drop = reference_scores.miou - scores.miou
     worst_class = _least_agreed(agreement) if drop is None else _worst_class(reference_scores, scores)
-    what = candidate.describe()
     report = ParityReport(
-        reference=_side(reference_scores, *reference),
-        candidate=_side(scores, what.backend, what.precision),
+        reference=_side(reference_scores, reference),
+        candidate=_side(scores, candidate.describe()),
         miou_drop=drop,
         pixel_agreement=agreement.pixel_accuracy,
         worst_class=worst_class,
@@ -255,8 +280,8 @@ def _iou(result: Result, name: str) -> float:
     return 100.0 if value is None else value
 
 
-def _side(result: Result, backend: str, precision: str) -> Side:
-    return Side(result.miou, result.pixel_accuracy, result.boundary_iou, backend, precision)
+def _side(result: Result, model: Description) -> Side:
+    return Side(result.miou, result.pixel_accuracy, result.boundary_iou, **asdict(model))
 
 
 def draw_worst(report: ParityReport, palette: Palette) -> dict[str, Image]:
@@ -275,9 +300,7 @@ def draw_worst(report: ParityReport, palette: Palette) -> dict[str, Image]:
 def write_worst(report: ParityReport, palette: Palette, folder: Path) -> None:
     """Write `draw_worst`'s pictures to `folder` as PNG files named after their frames."""
     for name, picture in draw_worst(report, palette).items():
-        _, encoded = cv2.imencode(".png", picture)
-        with atomic_file(folder / f"{Path(name).stem}.png") as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        write_image(folder / f"{Path(name).stem}.png", picture)
 
 
 def _draw(pair: Pair, palette: Palette) -> Image:

@@ -30,20 +30,27 @@ def segment(model: Model, image: Image) -> Mask:
 def segment_batch(model: Model, images: Sequence[Image]) -> list[Mask]:
     """The masks of several images, each at its own size, from one run of the model."""
     masks = model.run(np.stack([to_size(image, model.size) for image in images]))
-    return [_to_size_nearest(mask, image) for mask, image in zip(masks, images, strict=True)]
+    return [labels_to_size(mask, image.shape[:2]) for mask, image in zip(masks, images, strict=True)]
 
 
 def to_size(image: Image, size: tuple[int, int]) -> Image:
-    """`image`, (H, W, 3), resized bilinearly to `size` (height, width), or itself where the sizes agree."""
-    if image.shape[:2] == size:
+    """`image`, (H, W, 3), at `size` (height, width), or itself where the sizes agree.
+
+    The one rule for pictures, in training and on the device: the mean of the pixels that fall together where the
+    picture shrinks (bilinear would skip some of them), bilinear where it grows.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == size:
         return image
-    resized: Image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    shrinks = size[0] * size[1] < height * width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Image = cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
     return resized
 
 
-def _to_size_nearest(mask: Mask, image: Image) -> Mask:
-    height, width = image.shape[:2]
-    if mask.shape == (height, width):
-        return mask
-    resized: Mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+def labels_to_size(labels: Mask, size: tuple[int, int]) -> Mask:
+    """A mask or label map, (H, W), at `size` (height, width): of each pixel's centre the nearest id."""
+    if labels.shape == size:
+        return labels
+    resized: Mask = cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
     return resized

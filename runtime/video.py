@@ -219,8 +219,8 @@ class VideoWriter:
 def write_video(path: Path, fps: float) -> Iterator[VideoWriter]:
     """Write a video file that stands under its name only once it is complete.
 
-    After an exception `path` is as it was. After Ctrl-C the frames written so far become a complete file,
-    and the KeyboardInterrupt goes on.
+    After an exception `path` is as it was. After Ctrl-C the frames written so far become a complete file where
+    there was none before, and the KeyboardInterrupt goes on.
 
     Raises:
         UserError: `path` has another suffix than `CODECS`, cannot be opened for writing, or the disk is full.
@@ -233,7 +233,7 @@ def write_video(path: Path, fps: float) -> Iterator[VideoWriter]:
         try:
             yield writer
         except KeyboardInterrupt as error:
-            if not writer.frames:
+            if path.exists() or not writer.frames:
                 raise
             interrupt = error
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Sequence
 
@@ -37,18 +38,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if library in ("", "kd_deploy"):
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "kd_deploy":
             raise
-        click.echo(f"error: {library}: is not installed; pip install 'kd-deploy[all]'", err=True)
+        click.echo(f"error: {_missing(error)}", err=True)
         return MISSING
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has left; Python would complain of it on exit
-        return 0
+
+
+def _missing(error: ImportError) -> str:
+    """The line for a library that is absent, too old, or lacks a library of the system's (such as libGL)."""
+    library = (error.name or "a library").partition(".")[0]
+    reason = (str(error).splitlines() or ["no reason given"])[0]
+    if library in sys.stdlib_module_names:
+        return f"Python {platform.python_version()} on {sys.platform}: {reason}; use Python 3.11 or newer"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{library}: is not installed; pip install 'kd-deploy[all]'"
+    return (
+        f"{library}: cannot be imported ({reason}); install what is named there with the system's package "
+        "manager, or pip install --upgrade 'kd-deploy[all]'"
+    )
 
 
 def main() -> None:

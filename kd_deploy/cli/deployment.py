@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kd_deploy.cli import options
 
@@ -36,7 +37,11 @@ def export(run: Path, output: Path, size: tuple[int, int] | None, data: Path | N
 
 @click.command()
 @bundle
-@click.option("--data", metavar="DIR", help="Labelled data (`synthetic` draws it); else the golden frames.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled data (`synthetic` draws it); else the golden frames.",
+)
 @options.split
 @options.backend
 @options.precision
@@ -45,7 +50,7 @@ def export(run: Path, output: Path, size: tuple[int, int] | None, data: Path | N
 @options.as_json
 def parity(
     bundle: Path,
-    data: str | None,
+    data: Path | None,
     split: str,
     backend: str,
     precision: str,
@@ -56,34 +61,35 @@ def parity(
     """Gate a backend against PyTorch; exit 4 where it fails."""
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.model import open_model
-    from kd_deploy.runtime.parity import compare, compare_golden, write_worst
+    from kd_deploy.runtime.parity import check_bundle, write_worst
 
     opened = Bundle.open(bundle)
-    thresholds = dict(opened.manifest["thresholds"])
-    agreement = thresholds["min_pixel_agreement"]
     with open_model(opened, backend=backend, precision=precision) as candidate:
         if data is None:
-            report = compare_golden(candidate, opened.golden(), opened.classes, min_pixel_agreement=agreement)
+            _refuse_without_data("split", "max_miou_drop")
+            report = check_bundle(opened, candidate)
         else:
             from kd_deploy.data.dataset import frames
             from kd_deploy.deploy import bundle_dataset
 
-            dataset = bundle_dataset(opened, None if data == "synthetic" else Path(data), split)
+            dataset = bundle_dataset(opened, data, split)
+            labelled = options.counted("parity", frames(dataset), len(dataset))
             with open_model(opened, backend="torch") as reference:
-                report = compare(
-                    reference,
-                    candidate,
-                    options.counted("parity", frames(dataset), len(dataset)),
-                    opened.classes,
-                    max_miou_drop=thresholds["max_miou_drop"] if max_miou_drop is None else max_miou_drop,
-                    min_pixel_agreement=agreement,
-                )
+                report = check_bundle(opened, candidate, reference, labelled, max_miou_drop=max_miou_drop)
     if pictures:
         write_worst(report, opened.palette, pictures)
-    options.keep(opened.path / "parity.json", report.to_json())
     _print_parity(report.to_json(), as_json)
     if report.verdict == "fail":
         raise click.exceptions.Exit(4)
+
+
+def _refuse_without_data(*names: str) -> None:
+    """Refuse options that the golden frames, which have no labels, would ignore."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} needs --data; the golden frames have no labels", context)
 
 
 def _print_parity(result: dict[str, Any], as_json: bool) -> None:
@@ -134,26 +140,18 @@ def benchmark(
     """Time backends on the golden frames, interleaved, with every sample kept in benchmark.json."""
     from contextlib import ExitStack
 
-    from kd_deploy.runtime.benchmark import benchmark_all, to_json
+    from kd_deploy.runtime.benchmark import benchmark_bundle
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.model import open_model
 
     opened = Bundle.open(bundle)
-    frames = [frame for _, frame, _ in opened.golden()]
     with ExitStack() as stack:
         models = [
             stack.enter_context(open_model(opened, backend=name, precision=precision))
             for name in dict.fromkeys(backends)
         ]
-        timings = [
-            timing
-            for boundary in dict.fromkeys(boundaries)
-            for timing in benchmark_all(
-                models, boundary=boundary, frames=frames, batch=batch, seconds=seconds
-            )
-        ]
-    result = to_json(timings)
-    options.keep(opened.path / "benchmark.json", result)
+        chosen = list(dict.fromkeys(boundaries))
+        result = benchmark_bundle(opened, models, boundaries=chosen, batch=batch, seconds=seconds)
     if as_json:
         options.print_json(result)
         return

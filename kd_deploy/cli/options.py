@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,10 @@ backend = click.option(
 )
 precision = click.option("--precision", default="fp32", show_default=True)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON alone.")
+
+
+_FILE_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe."""
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -48,14 +53,17 @@ def print_json(value: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under a header on stdout; None is a dash, a float has two decimals."""
+    """Rows under a header on stdout; None is a dash, a float has two decimals, a long word is folded, not cut."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*header)
+    table = Table()
+    for title in header:
+        table.add_column(Text(title), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
 
 
 def _cell(value: object) -> str:
@@ -72,14 +80,3 @@ def counted(title: str, items: Iterable[Item], total: int) -> Iterator[Item]:
         for done, item in enumerate(items, start=1):
             yield item
             progress.advance(done)
-
-
-def keep(file: Path, result: Any) -> None:
-    """Write a result beside the bundle it is about; a bundle that may not be written to is no failure."""
-    from kd_deploy.runtime.errors import UserError
-    from kd_deploy.runtime.files import write_json
-
-    try:
-        write_json(file, result)
-    except UserError as error:
-        click.echo(f"not kept: {error}", err=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import click
+
+from kd_deploy.cli import options
 
 
 @click.group()
@@ -15,31 +15,16 @@ def recipes() -> None:
 
 
 @recipes.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: [{name, summary}].")
+@options.as_json
 def list_recipes(as_json: bool) -> None:
     """List the packaged recipes and what each is."""
     from kd_deploy.config.library import packaged, summary
 
     rows = [(name, summary(path)) for name, path in packaged().items()]
     if as_json:
-        click.echo(json.dumps([{"name": name, "summary": text} for name, text in rows], indent=2))
-    elif sys.stdout.isatty():
-        _print_table(rows)
+        options.print_json([{"name": name, "summary": text} for name, text in rows])
     else:
-        width = max(len(name) for name, _ in rows)
-        for name, text in rows:
-            click.echo(f"{name:<{width}}  {text}")
-
-
-def _print_table(rows: list[tuple[str, str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("recipe", "what it is")
-    for name, text in rows:
-        table.add_row(name, Text(text))
-    Console().print(table)
+        options.print_table(("recipe", "what it is"), rows)
 
 
 @recipes.command()
@@ -70,7 +55,7 @@ def copy(name: str, dest: str) -> None:
 
 @recipes.command()
 @click.argument("file")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key first.")
+@options.overrides
 def check(file: str, overrides: tuple[str, ...]) -> None:
     """Check FILE (or a packaged recipe) and report every problem with its line."""
     from kd_deploy.config.load import load_recipe

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.runtime.images import SUFFIXES, read_image, read_label
+from kd_deploy.runtime.segment import labels_to_size, to_size
 
 VOID = 11
 CLASSES = {
@@ -51,7 +51,8 @@ class CamVid:
                 )
                 raise UserError(
                     f"{folder}: is missing ({root}: {there or 'empty'}); the SegNet layout of CamVid is "
-                    f"ROOT/{split} with frames and ROOT/{split}annot with masks: --set data.root=ROOT"
+                    f"ROOT/{split} with frames and ROOT/{split}annot with masks: "
+                    "--set data.root=ROOT (or --data ROOT)"
                 )
         frames = sorted(p for p in images.iterdir() if p.suffix.lower() in SUFFIXES)
         if not frames:
@@ -87,10 +88,6 @@ class CamVid:
                 f"{mask_path}: holds the id {unknown[0]}, which is no class; CamVid has 0 to "
                 f"{len(CLASSES) - 1}, and {VOID} or {IGNORE} for void"
             )
-        if self._size is not None and self._size != image.shape[:2]:
-            width_height = self._size[::-1]
-            image = cv2.resize(image, width_height, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-            label = cv2.resize(label, width_height, interpolation=cv2.INTER_NEAREST).astype(
-                np.uint8, copy=False
-            )
+        if self._size is not None:
+            image, label = to_size(image, self._size), labels_to_size(label, self._size)
         return Frame(str(image_path), image, label)

@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 from kd_deploy.config.schema import Augment, Train
 from kd_deploy.data.dataset import Dataset
 from kd_deploy.runtime.frames import IGNORE
+from kd_deploy.signals import ignore_interrupt
 
 MEAN_COLOR = (124, 116, 104)
 """ImageNet's mean in RGB: what a crop is padded with."""
@@ -59,7 +60,8 @@ class Stream(TorchDataset[Batch]):
         image = tv_tensors.Image(torch.from_numpy(rgb))
         label = tv_tensors.Mask(torch.tensor(frame.label))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence([self._seed, k]).generate_state(1)[0]))
+            seed = int(np.random.SeedSequence([self._seed, k]).generate_state(1)[0])
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's too
             image, label = self._augment(image, label)
         return image.as_subclass(Tensor), label.as_subclass(Tensor)
 
@@ -77,6 +79,7 @@ def loader(stream: Stream, train: Train, *, start: int) -> DataLoader[Batch]:
         sampler=range(start * train.batch_size, train.iterations * train.batch_size),
         num_workers=train.workers,
         persistent_workers=train.workers > 0,
+        worker_init_fn=ignore_interrupt,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else every loader takes a number from the one that dropout uses
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from kd_deploy.config.schema import SyntheticData
@@ -11,6 +12,9 @@ from kd_deploy.runtime.frames import Frame
 
 FIRST_VAL = 1_000_000
 """Number of the first validation scene: no training set reaches it."""
+
+CACHE_BYTES = 256 * 2**20
+"""Of drawn scenes that a process keeps, the latest used: 2048 of 128x256. Data loader workers are processes."""
 
 
 class Synthetic:
@@ -30,11 +34,17 @@ class Synthetic:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> Frame:
-        return _draw(self._data.seed, self._numbers[index], self._data.size)
+        return _drawing(self._data.size)(self._data.seed, self._numbers[index])
 
 
-@lru_cache(maxsize=1024)  # 130 MB at 128x256; the three runs of a demo share them
-def _draw(seed: int, number: int, size: tuple[int, int]) -> Frame:
-    image, label = draw_scene(seed, number, size)
-    image.flags.writeable = label.flags.writeable = False
-    return Frame(f"scene {number}", image, label)
+@lru_cache(maxsize=1)  # runs of one size share their scenes, as a demo's three do; another size drops them
+def _drawing(size: tuple[int, int]) -> Callable[[int, int], Frame]:
+    height, width = size
+
+    @lru_cache(maxsize=CACHE_BYTES // (4 * height * width))  # 3 bytes of picture and 1 of label
+    def draw(seed: int, number: int) -> Frame:
+        image, label = draw_scene(seed, number, size)
+        image.flags.writeable = label.flags.writeable = False
+        return Frame(f"scene {number}", image, label)
+
+    return draw

@@ -74,10 +74,12 @@ def build(arch: str, encoder: str, num_classes: int, *, pretrained: bool = False
     """An smp network by name; `pretrained` loads the encoder's ImageNet weights over the network.
 
     Raises:
-        UserError: no such encoder for this architecture, or the weights cannot be downloaded.
+        UserError: no such encoder for this architecture, it has no ImageNet weights, or they cannot be downloaded.
     """
     if encoder not in smp.encoders.get_encoder_names() and not encoder.startswith("tu-"):
         raise UserError(_no_such_encoder(encoder, key))
+    if pretrained and not encoder.startswith("tu-"):
+        _check_imagenet(encoder, key)
     try:
         network = ARCHITECTURES[arch](
             encoder_name=encoder,
@@ -94,6 +96,15 @@ def build(arch: str, encoder: str, num_classes: int, *, pretrained: bool = False
         raise UserError(f"{key}.encoder: {encoder} does not serve {arch} ({error})") from error
     # Every smp decoder here ends at stride 4, so a whole number of encoder strides is what it needs.
     return Segmenter(network, stride=32 if arch == "segformer" else 16)
+
+
+def _check_imagenet(encoder: str, key: str) -> None:
+    there = smp.encoders.encoders[encoder]["pretrained_settings"]
+    if "imagenet" not in there:
+        raise UserError(
+            f"{key}.weights: there are no imagenet weights of {encoder}, only {', '.join(there)}; choose another "
+            f"{key}.encoder, or pass --set {key}.weights=none or the path of a checkpoint"
+        )
 
 
 def _no_such_encoder(encoder: str, key: str) -> str:

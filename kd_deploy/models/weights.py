@@ -20,6 +20,10 @@ ROLE_WEIGHTS = {"student": "student.safetensors", "teacher": "teacher.safetensor
 """What a finished run's network is saved as, by the role it was trained in."""
 
 
+_NOT_OF_SMP = (KeyError, ValueError, TypeError, AttributeError, RuntimeError, safetensors.SafetensorError)
+"""What smp.from_pretrained raises for a name that is none, and for repositories of other libraries."""
+
+
 def make(network: Network, num_classes: int, *, key: str) -> Segmenter:
     """The network of a recipe's section `key`, with the weights that the section names."""
     if network.weights in ("imagenet", "none"):
@@ -112,5 +116,11 @@ def _download(source: str, key: str) -> dict[str, Tensor]:
         raise UserError(
             f"{source}: is not there or cannot be downloaded; where there is no network pass a checkpoint's "
             f"path, or train one: kd-deploy train RECIPE --role {key} --set {key}.weights=none -o RUN"
+        ) from error
+    except _NOT_OF_SMP as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"{source}: is no model of segmentation-models-pytorch ({type(error).__name__}: {reason}); give the "
+            "hub:OWNER/NAME of one that its save_pretrained wrote, or a checkpoint's path"
         ) from error
     return state

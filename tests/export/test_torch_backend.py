@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import build
 from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import open_model
 
 
@@ -22,9 +23,15 @@ def test_running_neither_trains_a_network_nor_leaves_it_in_another_mode(training
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
     model = TorchModel(segmenter, (32, 48), torch.device("cpu"))
     assert (model.run(frames) == model.run(frames)).all()  # no dropout
+    assert model.run(frames[:, :, ::-1]).shape == (2, 32, 48)  # a view that runs backwards
     assert {module.training for module in segmenter.modules()} == {training}
     after = segmenter.network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_reference_is_fp32_alone(deeplab: Any) -> None:
+    with pytest.raises(UserError, match="--precision fp16: the torch backend is the fp32 reference"):
+        open_model(deeplab.bundle, backend="torch", precision="fp16")
 
 
 def test_a_bundle_brings_its_own_weights(deployed: Any) -> None:

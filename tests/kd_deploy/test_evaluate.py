@@ -13,9 +13,11 @@ import torch
 
 from kd_deploy.config.load import load_recipe
 from kd_deploy.data.camvid import CamVid
-from kd_deploy.deploy import open_for_evaluation
+from kd_deploy.data.scenes import CLASSES
+from kd_deploy.deploy import bundle_dataset, open_for_evaluation
 from kd_deploy.evaluate import score, to_json
 from kd_deploy.models.weights import load
+from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
 
 
@@ -64,6 +66,8 @@ def test_a_run_and_its_bundle_agree(deployed: Any, camvid: Path) -> None:
     run = evaluated(deployed.run)
     onnx, torch_ = (evaluated(deployed.bundle, camvid, backend=name) for name in ("onnxruntime-cpu", "torch"))
     assert (run["backend"], onnx["backend"], torch_["backend"]) == ("torch", "onnxruntime-cpu", "torch")
+    assert onnx["device"]
+    assert onnx["versions"].keys() == {"onnxruntime", "numpy"}
     backends = {"backend": None}
     assert {**run, **backends} == {**torch_, **backends}
     assert onnx["miou"] == pytest.approx(run["miou"], abs=0.05)
@@ -76,6 +80,31 @@ def test_data_elsewhere_take_the_place_of_the_recipes(deeplab: Any, own_camvid: 
             file.unlink()
     for source in (deeplab.run, deeplab.bundle):
         assert evaluated(source, own_camvid)["images"] == 2
+
+
+def test_the_word_synthetic_draws_a_bundles_data(tmp_path: Path, camvid: Path) -> None:
+    def bundle(data: dict[str, Any]) -> Bundle:
+        return Bundle(tmp_path, {"data": data, "classes": CLASSES})
+
+    drawn = {"format": "synthetic", "size": [32, 64], "val": 2}
+    for root in (None, Path("synthetic")):
+        assert len(bundle_dataset(bundle(drawn), root, "val")) == 2
+    with pytest.raises(UserError, match="drawn and not read; say --data synthetic"):
+        bundle_dataset(bundle(drawn), camvid, "val")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        ({"format": "synthetic", "size": "big"}, "data.synthetic.size: "),
+        ({"format": "cityscapes"}, "data: Input tag 'cityscapes'"),
+        ({}, "data: "),
+    ],
+)
+def test_a_damaged_data_section_is_one_line(data: Any, what: str, tmp_path: Path) -> None:
+    root = None if data.get("format") == "synthetic" else tmp_path
+    with pytest.raises(UserError, match=f"^{tmp_path / 'manifest.json'}: {what}.*; export the bundle again$"):
+        bundle_dataset(Bundle(tmp_path, {"data": data, "classes": CLASSES}), root, "val")
 
 
 def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path: Path) -> None:

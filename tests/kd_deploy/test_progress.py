@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,8 +22,30 @@ def test_an_interval_is_a_line_with_every_term(capsys: pytest.CaptureFixture[str
     assert out == ""
 
 
+def test_a_silent_process_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("run", 40, silent=True) as progress:
+        progress.interval(20, {"loss": 1.5})
+        progress.note("step 20")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_total_may_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("video", None) as progress:
         progress.advance(1, None)
         progress.advance(2, 5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_long_work_says_a_line_at_most_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("kd_deploy.progress.time", SimpleNamespace(monotonic=lambda: now))
+    with Progress("evaluate", None) as progress:
+        for step in range(1, 13):
+            now = 2.0 * step
+            progress.advance(step, 12 if step > 5 else None)
+    assert capsys.readouterr().err.splitlines() == [
+        "evaluate: 5  0.50 it/s",
+        "evaluate: 10/12  0.50 it/s  ETA 4 s",
+    ]

@@ -1,17 +1,28 @@
-"""What `train` and `distill` refuse before they begin."""
+"""What `train` and `distill` refuse before they begin, what they begin with, and what a summary says."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import PartialState
 
+from kd_deploy import train as module
+from kd_deploy import trainer
 from kd_deploy.config.load import load_recipe
+from kd_deploy.config.schema import Train
 from kd_deploy.models.segmenter import build
 from kd_deploy.runtime.errors import MissingComponentError, UserError
-from kd_deploy.train import distill, train
+from kd_deploy.train import distill, make_accelerator, train
+from tests.conftest import write_camvid
 
 
 def test_a_teacher_that_was_never_trained(recipe: Path, tmp_path: Path) -> None:
@@ -78,3 +89,105 @@ def test_imagenet_weights_without_a_network(
         train(loaded, "student", tmp_path / "run", device="cpu")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def torchrun(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    command = [*launcher, processes, "-m", "kd_deploy", *arguments]
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+
+
+def test_two_processes_train_one_run(recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    overrides = ["--set", "train.iterations=4", "--set", "train.batch_size=4"]
+    command = ["train", recipe, "--role", "student", "-o", run, "--device", "cpu", *overrides]
+    done = torchrun(2, *command)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["kind"], r["step"]) for r in records] == [("train", 3), ("train", 4), ("evaluate", 4)]
+    assert done.stderr.count("run: 3/4") == 1
+    assert len(list(run.glob("events.out.tfevents.*"))) == 1
+    assert json.loads((run / "summary.json").read_text())["weights_of_step"] == 4
+    refused = torchrun(2, *command)
+    assert refused.returncode == 1
+    assert f"error: {run}: exists already" in refused.stderr
+    assert "[rank1]" not in refused.stderr  # no traceback of a process that waits for the other
+
+
+SETTINGS = Train(iterations=1, batch_size=4, crop=(32, 32))
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    """Accelerate would train in fp32 without a word."""
+    with pytest.raises(UserError, match=r"^train.precision: fp16 needs a GPU; .* bf16 or fp32$"):
+        make_accelerator("cpu", SETTINGS.model_copy(update={"precision": "fp16"}))
+
+
+def test_another_device_than_the_one_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "make_device", lambda name: torch.device("cuda"))
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(UserError, match=r"^--device cuda: Accelerate took cpu instead of cuda; unset"):
+        make_accelerator("cuda", SETTINGS)
+
+
+def test_a_runs_device_is_not_the_one_of_the_run_before() -> None:
+    make_accelerator("cpu", SETTINGS)
+    PartialState().device = torch.device("meta")
+    assert make_accelerator("cpu", SETTINGS).device.type == "cpu"
+
+
+@pytest.mark.parametrize("processes", [3, 4])
+def test_a_batch_that_the_processes_cannot_share(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "num_processes", processes)
+    with pytest.raises(
+        UserError, match=f"^train.batch_size: 4 cannot be shared by {processes} processes; give"
+    ):
+        make_accelerator("cpu", SETTINGS)
+
+
+def test_val_frames_may_have_a_size_of_their_own(
+    own_camvid: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = write_camvid(tmp_path / "large", size=(96, 128))
+    for folder in ("val", "valannot"):
+        shutil.rmtree(own_camvid / folder)
+        shutil.copytree(large / folder, own_camvid / folder)
+    sizes, score = [], trainer.score
+    monkeypatch.setattr(
+        trainer, "score", lambda model, data: (sizes.append(model.size), score(model, data))[1]
+    )
+    loaded = load_recipe(str(recipe), [f"data.root={own_camvid}", "train.iterations=1"])
+    train(loaded, "student", tmp_path / "run", device="cpu")
+    assert sizes == [(96, 128)]
+
+
+def test_resume_remembers_the_teacher(deeplab: Any, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(deeplab.run, tmp_path / "run"))
+    (run / "summary.json").unlink()  # as if it had been stopped just before
+    summary = distill(load_recipe(str(run / "recipe.yaml")), run, device="cpu", resume=True)
+    assert summary["teacher"] == str(deeplab.teacher)
+
+
+def test_a_summary_needs_neither_resource_nor_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no `resource` on Windows, and a checkout on the path has no metadata."""
+
+    def version(name: str) -> str:
+        if name == "kd-deploy":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(module, "version", version)
+    facts = module._environment(torch.device("cpu"))
+    assert facts["peak_memory_bytes"] is None
+    assert (facts["versions"]["kd-deploy"], facts["versions"]["torch"]) == (None, "1.0")
+
+
+def test_the_commit_is_the_checkouts_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    for package, own in (("kd_deploy", True), (".venv/lib/site-packages/kd_deploy", False)):
+        (tmp_path / package).mkdir(parents=True)
+        monkeypatch.setattr(module, "__file__", str(tmp_path / package / "train.py"))
+        assert (module._commit() is not None) is own

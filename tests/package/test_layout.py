@@ -115,6 +115,48 @@ def test_extras_choose_onnxruntime_by_platform() -> None:
         assert chosen == ["opencv-python", expected]
 
 
+def imported(module: str, seen: set[str]) -> set[str]:
+    """The libraries that a module of ours imports, and those that its own imports of ours do."""
+    file = ROOT / f"{module.replace('.', '/')}.py"
+    file = file if file.exists() else ROOT / module.replace(".", "/") / "__init__.py"
+    if module in seen or not file.exists():  # a name inside a module is no file
+        return set()
+    seen.add(module)
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            root = name.partition(".")[0]
+            found |= imported(name, seen) if root == "kd_deploy" else {root} - sys.stdlib_module_names
+    return found
+
+
+def test_the_export_extra_suffices_to_export() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = config["options.extras_require"]
+    assert "kd-deploy[runtime]" in extras["export"].split()
+    from packaging.requirements import Requirement
+
+    lines = (
+        (config["options"]["install_requires"] + extras["export"] + extras["runtime"]).strip().splitlines()
+    )
+    listed = {Requirement(line).name for line in lines if line}
+    names = {
+        "cv2": "opencv-python",
+        "ruamel": "ruamel.yaml",
+        "segmentation_models_pytorch": "segmentation-models-pytorch",
+        "huggingface_hub": "segmentation-models-pytorch",  # which brings it
+        "pydantic_core": "pydantic",
+        "typing_extensions": "pydantic",
+    }
+    modules = ("kd_deploy.deploy", "kd_deploy.cli.options", "kd_deploy.runtime.backends.onnxruntime_cpu")
+    needed = set().union(*(imported(module, set()) for module in modules))
+    assert {"torch", "cv2", "onnx", "pydantic", "onnxruntime"} <= needed
+    assert {names.get(name, name) for name in needed} <= listed
+
+
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "cv2", "pydantic", "rich", "onnxruntime", "matplotlib")
     source = blocking(*heavy) + "from kd_deploy.cli import run\nsys.exit(run(['--help']))"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from kd_deploy.runtime import benchmark as module
-from kd_deploy.runtime.benchmark import Timing, benchmark, benchmark_all, to_json
+from kd_deploy.runtime.benchmark import Timing, benchmark_all, to_json
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.model import Description
 
 
 class Clock:
@@ -49,20 +50,20 @@ def images(count=3, size=(48, 64)):
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
 
 
+def benchmark(model, **options):
+    (timing,) = benchmark_all([model], **options)
+    return timing
+
+
 def timing(samples, load=0.0, batch=1):
-    return Timing("fake", "fp32", "session", batch, "24x32", samples, load)
+    return Timing(Description("fake", "fp32", "nothing", {}), "session", batch, "24x32", samples, load)
 
 
 def test_every_sample_is_kept_and_the_warmup_is_not(fake_model, clock):
     model = timed(fake_model, clock, [50, 50, 50, 50, 10, 30])
     result = benchmark(model, boundary="session", frames=images(), seconds=0.1, min_n=2, warmup_seconds=0.2)
     assert result.samples_ms == [10, 30, 50, 50]
-    assert (result.backend, result.precision, result.boundary, result.size) == (
-        "fake",
-        "fp32",
-        "session",
-        "24x32",
-    )
+    assert (result.model, result.boundary, result.size) == (model.describe(), "session", "24x32")
     assert len(model.calls) == 8
 
 
@@ -147,6 +148,8 @@ def test_json_has_what_benchmark_json_promises(fake_model):
     assert {
         "backend",
         "precision",
+        "device",
+        "versions",
         "boundary",
         "batch",
         "size",

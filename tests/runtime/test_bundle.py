@@ -83,7 +83,18 @@ def test_a_changed_or_missing_file(bundle: Path, name: str) -> None:
     assert refusal(bundle) == f"{file}: is missing from the bundle; copy or export the bundle again"
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "golden/../../secret"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret",
+        "/etc/passwd",
+        "golden/../../secret",
+        "..\\secret",
+        "golden\\secret",
+        "C:secret",
+        "C:/secret",
+    ],
+)
 @pytest.mark.parametrize("place", ["files", "models"])
 def test_a_path_that_leads_out(bundle: Path, name: str, place: str) -> None:
     (bundle.parent / "secret").write_text("secret")
@@ -142,7 +153,25 @@ def test_a_palette_for_other_classes(bundle: Path) -> None:
 
 
 def test_a_precision_that_is_not_there(bundle: Path) -> None:
-    with pytest.raises(
-        UserError, match="bundle: holds no int8 model, only fp32; kd-deploy export RUN --prec"
-    ):
+    with pytest.raises(UserError, match="bundle: holds no int8 model, only fp32; choose one of these"):
         Bundle.open(bundle).model_file("int8")
+
+
+def test_a_result_is_kept_beside_the_bundle_where_that_can_be_written(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Bundle.open(bundle)
+    opened.keep("parity.json", {"verdict": "pass"})
+    assert json.loads((bundle / "parity.json").read_text()) == {"verdict": "pass"}
+    assert capsys.readouterr() == ("", "")
+    (bundle / "benchmark.json").mkdir()
+    opened.keep("benchmark.json", {})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"not kept: {bundle / 'benchmark.json'}: cannot be written")
+
+
+def test_golden_frames_are_read_under_any_name(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's own functions for files find only ASCII names on Windows."""
+    monkeypatch.setattr(cv2, "imread", lambda *_: None)
+    assert len(list(Bundle.open(bundle).golden())) == 1

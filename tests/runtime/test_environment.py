@@ -9,14 +9,17 @@ from datetime import datetime, timezone
 
 import cv2  # noqa: F401  (OpenCV's version is read from it where pip knows none)
 import numpy as np
+import onnx
 
-from kd_deploy.runtime.environment import cores, environment
+from kd_deploy.runtime.environment import cores, environment, versions
 
 
 def test_it_says_where_a_number_comes_from():
     found = json.loads(json.dumps(environment()))
     assert set(found) == {"machine", "cpu", "cores", "os", "python", "versions", "load_average", "date"}
+    assert found["versions"] == versions()
     assert found["versions"]["numpy"] == np.__version__
+    assert found["versions"]["onnx"] == onnx.__version__
     assert found["versions"]["opencv"]
     assert found["python"] == platform.python_version()
     assert 1 <= found["cores"] == cores() <= (os.cpu_count() or 1)

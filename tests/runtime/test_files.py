@@ -85,8 +85,9 @@ def test_a_folder_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out", "out/new"]
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
 def test_an_old_folder_returns_where_the_last_rename_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     out, rename = tmp_path / "out", Path.rename
     out.mkdir()
@@ -94,12 +95,12 @@ def test_an_old_folder_returns_where_the_last_rename_fails(
 
     def refused(self: Path, target: Path) -> Path:
         if target == out and (self / "new").exists():
-            raise OSError(5, "Input/output error")
+            raise error
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refused)
     with (
-        pytest.raises(UserError, match="Input/output error"),
+        pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt),
         atomic_folder(out, replace=True) as temporary,
     ):
         (temporary / "new").write_text("new")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.images import read_image, read_label
+from kd_deploy.runtime.images import SUFFIXES, is_image, read_image, read_label, write_image
 
 
 @pytest.fixture
@@ -56,6 +56,27 @@ def test_a_truncated_picture_at_every_length(tmp_path: Path, picture: np.ndarray
             read_image(file)
     file.write_bytes(data + b"\0" * 100)  # some cameras append something
     assert read_image(file).shape == picture.shape
+
+
+def test_a_palette_png_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    from PIL import Image
+
+    palette = Image.fromarray(np.zeros((4, 6), np.uint8), mode="L").convert("P")
+    palette.save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="of a palette PNG save the indices as grey values"):
+        read_label(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_of_picture_is_known_by_its_first_bytes(
+    tmp_path: Path, picture: np.ndarray, suffix: str
+) -> None:
+    file = tmp_path / f"Straße{suffix}"
+    write_image(file, picture[..., 0] if suffix == ".pgm" else picture)
+    assert is_image(file)
+    file.write_bytes(b"text")
+    assert not is_image(file)
+    assert not is_image(tmp_path)
 
 
 def test_what_is_no_picture(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kd_deploy.runtime.overlay import Overlay, blend, colorize, draw_legend, side_by_side
+from kd_deploy.runtime.overlay import Overlay, blend, colorize, side_by_side
 
 NAMES = ["road", "sky", "pedestrian"]
 PALETTE = np.array([[128, 64, 128], [70, 130, 180], [220, 20, 60]], np.uint8)
@@ -13,6 +13,12 @@ def picture(height, width, seed=0):
     rng = np.random.default_rng(seed)
     frame = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return frame, rng.integers(0, 3, (height, width), dtype=np.uint8)
+
+
+def draw_legend(frame, names, palette):
+    """The legend on a frame whose every pixel is ignored, so that it shows as it is."""
+    size = frame.shape[:2]
+    return Overlay(names, palette, size).draw(frame, np.full(size, 255, np.uint8))
 
 
 def shows(image, color):
@@ -78,17 +84,9 @@ def test_many_classes_go_below_in_columns():
     assert all(shows(drawn[256:], color) for color in palette)
 
 
-def test_only_the_asked_classes_are_named():
-    frame = np.zeros((48, 64, 3), np.uint8)
-    drawn = draw_legend(frame, NAMES, PALETTE, [2])
-    assert shows(drawn, PALETTE[2])
-    assert not shows(drawn, PALETTE[0])
-    assert not shows(drawn, PALETTE[1])
-
-
-@pytest.mark.parametrize("ids", [[0], [0, 1], [0, 1, 2]])
-def test_an_even_frame_stays_even_for_video_encoders(ids):
-    drawn = draw_legend(np.zeros((48, 64, 3), np.uint8), NAMES, PALETTE, ids)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_an_even_frame_stays_even_for_video_encoders(count):
+    drawn = draw_legend(np.zeros((48, 64, 3), np.uint8), NAMES[:count], PALETTE[:count])
     assert drawn.shape[0] % 2 == 0
     assert drawn.shape[0] > 48
 

@@ -56,12 +56,11 @@ def golden(count=3):
 
 
 def test_equal_masks_pass(fake_model):
-    report = compare(
-        fake_model(), fake_model(precision="fp16"), frames(), CLASSES, max_miou_drop=0.0, batch_size=2
-    )
+    report = compare(fake_model(), fake_model(precision="fp16"), frames(), CLASSES, max_miou_drop=0.0)
     value = json.loads(json.dumps(report.to_json()))
     assert set(value) == KEYS
     scores = {"miou": 100.0, "pixel_accuracy": 100.0, "boundary_iou": 100.0, "backend": "fake"}
+    scores |= {"device": "nothing", "versions": {}}
     assert value["reference"] == {**scores, "precision": "fp32"}
     assert value["candidate"] == {**scores, "precision": "fp16"}
     assert (value["verdict"], value["reasons"]) == ("pass", [])
@@ -185,19 +184,10 @@ def test_ignored_pixels_count_in_the_agreement_only(fake_model):
     assert report.pixel_agreement == pytest.approx(100 * 31 / 32)
 
 
-def test_batches_and_other_sizes_change_nothing(fake_model):
-    mixed = [*frames(3), *frames(2, size=(48, 64))]
-
-    def report(batch_size):
-        candidate = fake_model(function=shifted)
-        made = compare(
-            fake_model(), candidate, mixed, CLASSES, max_miou_drop=0.5, batch_size=batch_size
-        ).to_json()
-        return made, [len(call) for call in candidate.calls]
-
-    singles, calls = report(1)
-    assert calls == [1] * 5
-    assert report(2) == (singles, [2, 2, 1])
+def test_frames_of_another_size_are_compared_at_theirs(fake_model):
+    mixed = [*frames(1), *frames(1, size=(48, 64))]
+    report = compare(fake_model(), fake_model(function=shifted), mixed, CLASSES, max_miou_drop=0.5)
+    assert {pair.reference.shape for pair in report.worst} == {(24, 32), (48, 64)}
 
 
 def test_no_frames_are_an_error(fake_model):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.segment import segment, segment_batch, to_size
+from kd_deploy.runtime.segment import labels_to_size, segment, segment_batch, to_size
 
 
 def quarters(height, width):
@@ -23,6 +23,19 @@ def test_the_mask_has_the_images_size(fake_model, size):
     wrong = mask != image[..., 0]
     assert not wrong[:, : size[1] // 2 - 3].any()
     assert not wrong[:, size[1] // 2 + 3 :].any()
+
+
+def test_a_picture_that_shrinks_is_averaged_and_one_that_grows_is_interpolated():
+    stripes = np.zeros((4, 6, 3), np.uint8)
+    stripes[:, ::3] = 90
+    assert (to_size(stripes, (4, 2)) == 30).all()  # bilinear would see the middle column alone
+    assert len(np.unique(to_size(quarters(4, 4), (4, 16)))) == 3
+
+
+def test_labels_take_the_id_at_their_pixels_centre():
+    labels = np.arange(6, dtype=np.uint8).reshape(1, 6)
+    assert labels_to_size(labels, (1, 2)).tolist() == [[1, 4]]
+    assert labels_to_size(labels, (1, 6)) is labels
 
 
 def test_nothing_is_resized_where_the_sizes_agree(fake_model):

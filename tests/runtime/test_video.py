@@ -156,6 +156,10 @@ def test_after_ctrl_c_the_frames_so_far_are_a_complete_file(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "none.mp4", [], then=KeyboardInterrupt())
     assert list(files(tmp_path)) == ["clip.mp4"]
+    whole = files(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "clip.mp4", [grey(1)], then=KeyboardInterrupt())
+    assert files(tmp_path) == whole  # a part takes no whole file's place
 
 
 def test_a_full_disk_is_noticed(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_parity_json(deployed: Any, camvid: Path, tmp_path: Path, kd: Any) -> No
     assert 0 < report["reference"]["miou"] <= 100
     assert report["reference"]["backend"] == "torch"
     assert report["candidate"]["backend"] == "onnxruntime-cpu"
+    assert report["candidate"]["device"]
+    assert report["candidate"]["versions"].keys() == {"onnxruntime", "numpy"}
     assert json.loads((bundle / "parity.json").read_text()) == report
     assert "pass: mIoU drop" in kd("parity", bundle, "--data", camvid).out
 
@@ -181,6 +183,13 @@ def test_bad_usage_is_2(kd: Any, arguments: list[str]) -> None:
     assert "Usage: kd-deploy" in outcome.err
 
 
+@pytest.mark.parametrize("option", [("--max-miou-drop", "0.1"), ("--split", "test")])
+def test_an_option_that_golden_frames_would_ignore_is_2(deeplab: Any, kd: Any, option: Any) -> None:
+    outcome = kd("parity", deeplab.bundle, *option)
+    assert outcome.code == 2
+    assert f"{option[0]} needs --data" in outcome.err
+
+
 def test_an_unknown_backend_is_1(deeplab: Any, camvid: Path, video: Path, tmp_path: Path, kd: Any) -> None:
     for command in (
         ("evaluate", deeplab.bundle, "--data", camvid),
@@ -213,6 +222,40 @@ def test_a_library_that_is_not_there_is_3(recipe: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout == ""
     assert done.stderr == "error: torch: is not installed; pip install 'kd-deploy[all]'\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2"),
+            "error: cv2: cannot be imported (libGL.so.1: cannot open shared object file: No such file or "
+            "directory); install what is named there",
+        ),
+        (ImportError("cannot import name 'Self' from 'typing'", name="typing"), "error: Python 3."),
+        (
+            ImportError("numpy.core failed\nto import"),
+            "error: a library: cannot be imported (numpy.core failed);",
+        ),
+    ],
+)
+def test_a_library_that_does_not_load_is_3(
+    error: ImportError, line: str, kd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("kd_deploy.config.library.packaged", fail)
+    outcome = kd("recipes", "list")
+    assert outcome.code == 3
+    assert outcome.err.startswith(line)
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_an_import_of_our_own_that_fails_is_a_bug(kd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("kd_deploy.config.library.packaged")
+    with pytest.raises(ImportError, match="cannot import name 'packaged'"):
+        kd("recipes", "list")
 
 
 def test_ctrl_c_is_130_and_loses_no_step(deeplab: Any, tmp_path: Path) -> None:

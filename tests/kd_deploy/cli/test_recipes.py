@@ -26,29 +26,19 @@ def refused(*arguments: str) -> str:
     return str(result.exception)
 
 
-def test_list_is_a_plain_line_for_each_recipe() -> None:
+def test_list_shows_each_recipe_whole() -> None:
     result = run("list")
     assert result.exit_code == 0
-    lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert lines == [[name, summary(path)] for name, path in packaged().items()]
+    assert "what it is" in result.stdout
+    for name, path in packaged().items():
+        assert name in result.stdout
+        assert summary(path) in result.stdout
 
 
 def test_list_as_json_is_json_alone() -> None:
     rows = json.loads(run("list", "--json").stdout)
     assert [row["name"] for row in rows] == list(packaged())
     assert all(row["summary"] for row in rows)
-
-
-def test_list_on_a_terminal_is_a_table(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "r.yaml").write_text("# the [first]\n")
-    monkeypatch.setattr("kd_deploy.config.library.packaged", lambda: {"one": tmp_path / "r.yaml"})
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    recipes.main(["list"], standalone_mode=False)
-    printed = capsys.readouterr().out
-    assert "what it is" in printed
-    assert "the [first]" in printed  # no markup of rich's
 
 
 @pytest.mark.parametrize("name", packaged())

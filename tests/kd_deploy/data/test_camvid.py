@@ -11,6 +11,7 @@ import pytest
 from kd_deploy.data.camvid import CLASSES, CamVid
 from kd_deploy.data.dataset import verify
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.segment import labels_to_size, to_size
 from tests.conftest import draw
 
 
@@ -48,11 +49,14 @@ def test_resizing_keeps_ids(camvid: Path) -> None:
     assert small.image.shape == (32, 48, 3)
     assert small.label is not None
     assert whole.label is not None
+    assert (small.label == labels_to_size(whole.label, (32, 48))).all()  # as the device resizes
+    assert (small.image == to_size(whole.image, (32, 48))).all()
     assert set(np.unique(small.label)) <= set(np.unique(whole.label))
 
 
 def test_missing_or_empty_folders(own_camvid: Path, tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nowhere")
+    assert refusal(tmp_path / "nowhere").endswith("--set data.root=ROOT (or --data ROOT)")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert str(empty / "train") in refusal(empty)

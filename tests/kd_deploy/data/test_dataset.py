@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kd_deploy.config.schema import CamVidData, SyntheticData
+from kd_deploy.data import synthetic
 from kd_deploy.data.dataset import frames, open_dataset, verify
 from kd_deploy.data.synthetic import Synthetic
 from kd_deploy.runtime.errors import UserError
@@ -97,3 +98,14 @@ def test_synthetic_scenes_are_drawn_once_and_its_splits_are_disjoint() -> None:
         train[0].image[0] = 0
     with pytest.raises(UserError, match="train and val only"):
         Synthetic(data, "test")
+
+
+def test_synthetic_scenes_are_kept_up_to_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "CACHE_BYTES", 2 * 4 * 32 * 48)
+    synthetic._drawing.cache_clear()
+    train = Synthetic(SyntheticData(format="synthetic", size=(32, 48), train=3), "train")
+    first, second, third = train[0], train[1], train[2]
+    assert train[1] is second
+    assert train[2] is third
+    assert train[0] is not first
+    synthetic._drawing.cache_clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,28 @@ def test_drawing_a_sample_leaves_the_global_generator_alone(camvid: Path) -> Non
     torch.manual_seed(5)
     samples[0]
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_drawing_a_sample_leaves_the_gpus_generator_alone(
+    camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    stream(camvid)[0]
+    assert seeded == []
+
+
+class Pressing(Stream):
+    """Ctrl-C before every sample."""
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        signal.raise_signal(signal.SIGINT)
+        return super().__getitem__(k)
+
+
+def test_ctrl_c_does_not_reach_the_workers(camvid: Path) -> None:
+    samples = Pressing(CamVid(camvid, "train"), settings(), (64, 96))
+    assert len(list(loader(samples, settings(workers=1), start=6))) == 2
 
 
 def test_an_epoch_shows_every_frame_once_in_an_order_of_its_own(camvid: Path) -> None:

@@ -90,3 +90,11 @@ def test_imagenet_weights_without_a_network(monkeypatch: pytest.MonkeyPatch) -> 
         build("segformer", "mit_b0", 5, pretrained=True, key="student")
     assert asked == [("mit_b0", "imagenet")]
     assert "\n" not in str(caught.value)
+
+
+def test_imagenet_weights_that_there_are_not() -> None:
+    with pytest.raises(
+        UserError,
+        match=r"^teacher.weights: there are no imagenet weights of resnext101_32x16d, only instagram, ssl, swsl; ",
+    ):
+        build("deeplabv3plus", "resnext101_32x16d", 5, pretrained=True, key="teacher")

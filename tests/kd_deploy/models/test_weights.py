@@ -128,3 +128,19 @@ def test_a_hub_id(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(smp, "from_pretrained", offline)
     assert "cannot be downloaded; where there is no network" in refusal("hub:org/net")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("_model_class"), ValueError("Repo id must\nbe"), AttributeError("x"), RuntimeError("Size")],
+)
+def test_a_hub_id_of_another_library(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_pretrained(name: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(smp, "from_pretrained", from_pretrained)
+    assert f"is no model of segmentation-models-pytorch ({type(error).__name__}: " in refusal("hub:org/net")
+
+
+def test_a_hub_id_that_is_none() -> None:
+    assert "HFValidationError" in refusal("hub:a/b/c")  # refused before any network
