@@ -30,7 +30,7 @@ class TorchModel(Model):
             backend="torch",
             precision="fp32",
             device=torch.cuda.get_device_name(self._device) if on_gpu else cpu_name(),
-            versions={"torch": torch.__version__, "numpy": np.__version__},
+            versions={"torch": str(torch.__version__), "numpy": np.__version__},
         )
 
     def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -26,13 +26,13 @@ def is_image(path: Path) -> bool:
         return False
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path) -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8, BGR.
 
     Raises:
         UserError: the file is missing, truncated or no picture.
     """
-    return _read(path, cv2.IMREAD_COLOR)
+    return _read(Path(path), cv2.IMREAD_COLOR)
 
 
 def read_label(path: Path) -> NDArray[np.uint8]:

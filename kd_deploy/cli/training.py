@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,8 @@ def _load(recipe: str, overrides: Sequence[str], seed: int | None) -> Recipe:
 
 
 def _print_summary(run: Path, summary: dict[str, Any]) -> None:
+    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes
+        return
     rows = [(name, summary[name]) for name in ("miou", "boundary_iou", "pixel_accuracy", "seconds")]
     options.print_table(("", str(run)), rows)
 
