@@ -16,7 +16,7 @@ class Journal:
 
     def __init__(self, run: Run, start: int, *, silent: bool) -> None:
         self._run, self._start, self._silent = run, start, silent
-        self._progress = Progress(run.path.name, run.train.iterations, start, silent=silent)
+        self._progress = Progress(run.path.name, run.train.iterations, start, intervals=True, silent=silent)
         self._writer: SummaryWriter | None = None
 
     def __enter__(self) -> Journal:

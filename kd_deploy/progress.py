@@ -14,9 +14,21 @@ SILENT_SECONDS = 10.0
 
 
 class Progress:
-    """One long piece of work of `total` steps; `start` of them were done in an earlier sitting."""
+    """One long piece of work of `total` steps; `start` of them were done in an earlier sitting.
 
-    def __init__(self, title: str, total: int | None, start: int = 0, *, silent: bool = False) -> None:
+    Off a terminal a line is printed at each `interval`, and for work without intervals every ten seconds.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        start: int = 0,
+        *,
+        intervals: bool = False,
+        silent: bool = False,
+    ) -> None:
+        self._intervals = intervals
         self._title, self._total, self._start = title, total, start
         self._console = Console(stderr=True, highlight=False, quiet=silent)
         self._bar = Bar(
@@ -47,7 +59,7 @@ class Progress:
         if self._console.is_terminal:
             speed = f"{self._speed(step):.2f} it/s"
             self._bar.update(self._task, completed=step, total=self._total, speed=speed)
-        elif time.monotonic() - self._said >= SILENT_SECONDS:
+        elif not self._intervals and time.monotonic() - self._said >= SILENT_SECONDS:
             self._say(step)
 
     def interval(self, step: int, values: dict[str, float]) -> None:
