@@ -18,7 +18,7 @@ def recipes() -> None:
 @options.as_json
 def list_recipes(as_json: bool) -> None:
     """List the packaged recipes and what each is."""
-    from kd_deploy.config.library import packaged, summary
+    from kd_deploy.config.catalog import packaged, summary
 
     rows = [(name, summary(path)) for name, path in packaged().items()]
     if as_json:
@@ -65,7 +65,7 @@ def check(file: str, overrides: tuple[str, ...]) -> None:
 
 
 def _read(name: str) -> bytes:
-    from kd_deploy.config.library import find
+    from kd_deploy.config.catalog import find
     from kd_deploy.runtime.errors import UserError
 
     path = find(name)

@@ -1,1 +1,1 @@
-"""Recipes: what one may say (schema), how it is read (source, load) and the packaged ones (library)."""
+"""Recipes: what one may say (schema), how it is read (source, load) and the packaged ones (catalog)."""

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from kd_deploy.config import library
+from kd_deploy.config import catalog
 from kd_deploy.config.schema import Recipe, Section
 from kd_deploy.config.source import BROKEN, Key, Problem, RecipeError, Source, shown
 
@@ -25,7 +25,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: the file cannot be read, or something in it or in an override is wrong; a line for
             each problem, "file:line: key: problem (did you mean 'x'?)".
     """
-    source = Source(library.find(name_or_path))
+    source = Source(catalog.find(name_or_path))
     for override in overrides:
         source.override(override)
     try:

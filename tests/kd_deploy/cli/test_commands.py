@@ -245,7 +245,7 @@ def test_a_library_that_does_not_load_is_3(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("kd_deploy.config.library.packaged", fail)
+    monkeypatch.setattr("kd_deploy.config.catalog.packaged", fail)
     outcome = kd("recipes", "list")
     assert outcome.code == 3
     assert outcome.err.startswith(line)
@@ -253,7 +253,7 @@ def test_a_library_that_does_not_load_is_3(
 
 
 def test_an_import_of_our_own_that_fails_is_a_bug(kd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("kd_deploy.config.library.packaged")
+    monkeypatch.delattr("kd_deploy.config.catalog.packaged")
     with pytest.raises(ImportError, match="cannot import name 'packaged'"):
         kd("recipes", "list")
 

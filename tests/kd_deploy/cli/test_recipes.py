@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kd_deploy.cli.recipes import recipes
-from kd_deploy.config.library import packaged, summary
+from kd_deploy.config.catalog import packaged, summary
 from kd_deploy.runtime.errors import UserError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kd_deploy.config.library import find, packaged, summary
+from kd_deploy.config.catalog import find, packaged, summary
 from kd_deploy.config.load import load_recipe
 from kd_deploy.runtime.errors import UserError
 
