@@ -18,11 +18,13 @@ DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """The words behind each `kd-deploy` in indented lines and fenced code, continued lines joined."""
-    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in re.findall(r"^(?:    |\$ )(.*kd-deploy .*)$", text, re.MULTILINE):
+    """The words behind each `kd-deploy` in indented lines, continued lines joined, NAME="..." put in for $NAME."""
+    text = re.sub(r"\\\n *", "", document.read_text(encoding="utf-8"))
+    for name, value in re.findall(r'^    ([A-Z]+)="(.*)"$', text, re.MULTILINE):
+        text = text.replace(f"${name}", value)
+    for line in re.findall(r"^    (?:\$ )?(.*kd-deploy .*)$", text, re.MULTILINE):
         for part in line.split("&&"):
-            words = shlex.split(part.removeprefix("$ "), comments=True)
+            words = shlex.split(part, comments=True)
             if words[:1] == ["kd-deploy"]:
                 yield words[1:]
 
