@@ -47,7 +47,7 @@ def load(network: Network, source: str, num_classes: int, *, key: str) -> Segmen
     if wrong:
         raise UserError(
             f"{source}: is a checkpoint of another network than {key} ({network.arch} on {network.encoder}, "
-            f"{num_classes} classes): {_difference(wrong[0], state, expected)}, {len(wrong)} of {len(expected)} "
+            f"{num_classes} classes): {_difference(wrong[0], state, expected)}, and {len(wrong) - 1} more "
             f"keys differ; check --set {key}.arch, {key}.encoder and the data's classes"
         )
     segmenter.network.load_state_dict(state)
