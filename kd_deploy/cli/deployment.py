@@ -100,6 +100,7 @@ def _print_parity(result: dict[str, Any], as_json: bool) -> None:
     rows = [
         (name, *(side[name] for side in sides))
         for name in ("backend", "precision", "miou", "boundary_iou", "pixel_accuracy")
+        if result["reference"][name] is not None  # no scores without labels
     ]
     options.print_table(("", "reference", "candidate"), rows)
     drop = "" if result["miou_drop"] is None else f"mIoU drop {result['miou_drop']:.3f} points, "
