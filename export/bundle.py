@@ -162,12 +162,11 @@ def _readme(content: Content) -> str:
 (N, {height}, {width}) class ids. Normalisation, upsampling and argmax are inside; the batch size is free.
 manifest.json says the rest, with the sha256 of every file.
 
-On the device, in the folder that holds this bundle (here `{{BUNDLE}}`):
+On the device, with kd-deploy installed from its checkout (`pip install '.[runtime]'`) and `BUNDLE` for this folder:
 
-    pip install kd-deploy[runtime]
-    kd-deploy parity {{BUNDLE}}                      # the golden frames: does this machine give PyTorch's masks?
-    kd-deploy benchmark {{BUNDLE}}
-    kd-deploy infer {{BUNDLE}} street.mp4 -o out.mp4
+    kd-deploy parity BUNDLE                      # the golden frames: does this machine give PyTorch's masks?
+    kd-deploy benchmark BUNDLE
+    kd-deploy infer BUNDLE street.mp4 -o out.mp4
 
 `reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data.
 """

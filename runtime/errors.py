@@ -1,5 +1,8 @@
 """What the user did wrong, and what is missing: one line each, with the remedy, and an exit code."""
 
+INSTALL = "in kd-deploy's checkout: pip install -e '.[all]' (on a device '.[runtime]')"
+"""The command that brings every library: kd-deploy is on no package index yet."""
+
 
 class UserError(Exception):
     """The user's input is wrong; the message is one line that names the file, key or frame and the remedy.

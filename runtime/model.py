@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.bundle import Bundle
-from kd_deploy.runtime.errors import MissingComponentError, UserError
+from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 
 BACKENDS = {
     "onnxruntime-cpu": "kd_deploy.runtime.backends.onnxruntime_cpu",
@@ -99,8 +99,6 @@ def open_model(
     try:
         module = importlib.import_module(BACKENDS[backend])
     except ImportError as error:
-        raise MissingComponentError(
-            f"{backend}: cannot be imported ({error}); pip install 'kd-deploy[all]'"
-        ) from error
+        raise MissingComponentError(f"{backend}: cannot be imported ({error}); {INSTALL}") from error
     model: Model = module.open_backend(bundle, precision)
     return model

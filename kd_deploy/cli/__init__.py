@@ -12,7 +12,7 @@ from kd_deploy.cli.demo import demo
 from kd_deploy.cli.deployment import benchmark, export, infer, parity
 from kd_deploy.cli.recipes import recipes
 from kd_deploy.cli.training import distill, evaluate, train
-from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.errors import INSTALL, UserError
 
 MISSING = 3
 INTERRUPTED = 130
@@ -55,10 +55,10 @@ def _missing(error: ImportError) -> str:
     if library in sys.stdlib_module_names:
         return f"Python {platform.python_version()} on {sys.platform}: {reason}; use Python 3.11 or newer"
     if isinstance(error, ModuleNotFoundError):
-        return f"{library}: is not installed; pip install 'kd-deploy[all]'"
+        return f"{library}: is not installed; {INSTALL}"
     return (
         f"{library}: cannot be imported ({reason}); install what is named there with the system's package "
-        "manager, or pip install --upgrade 'kd-deploy[all]'"
+        f"manager, or {INSTALL}"
     )
 
 

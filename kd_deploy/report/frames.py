@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.data.dataset import Dataset, frames
-from kd_deploy.runtime.files import atomic_file
 from kd_deploy.runtime.frames import IGNORE, Frame
+from kd_deploy.runtime.images import write_image
 from kd_deploy.runtime.model import Model
 from kd_deploy.runtime.overlay import colorize, side_by_side
 from kd_deploy.runtime.segment import segment
@@ -69,9 +69,7 @@ def write_sheet(path: Path, rows: list[list[tuple[str, Picture]]]) -> None:
         captions, pictures = zip(*row, strict=True)
         enlarged = [cv2.resize(p, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for p in pictures]
         drawn.append(side_by_side(enlarged, captions))
-    _, encoded = cv2.imencode(".png", np.concatenate(drawn))
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    write_image(path, np.concatenate(drawn))
 
 
 def picture_uri(picture: Picture) -> str:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cpu_name
-from kd_deploy.runtime.errors import MissingComponentError, UserError
+from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 from kd_deploy.runtime.model import Description, Model
 
 PROVIDER = "CPUExecutionProvider"
@@ -20,9 +20,7 @@ class OnnxRuntimeCpu(Model):
         try:
             import onnxruntime
         except ImportError as error:
-            raise MissingComponentError(
-                f"onnxruntime: cannot be imported ({error}); pip install 'kd-deploy[runtime]'"
-            ) from error
+            raise MissingComponentError(f"onnxruntime: cannot be imported ({error}); {INSTALL}") from error
         onnxruntime.set_default_logger_severity(3)  # errors only; ours are the words the user reads
         file = bundle.model_file(precision)
         try:

@@ -55,7 +55,9 @@ def test_a_missing_library_is_a_missing_component(
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, BACKENDS[backend], raising=False)
-    with pytest.raises(MissingComponentError, match=f"{library}.*pip install 'kd-deploy") as caught:
+    with pytest.raises(
+        MissingComponentError, match=f"{library}.*in kd-deploy's checkout: pip install -e '.\\[all\\]'"
+    ) as caught:
         open_model(deeplab.bundle, backend=backend)
     assert caught.value.exit_code == 3
     assert "\n" not in str(caught.value)

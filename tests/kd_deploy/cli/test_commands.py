@@ -221,7 +221,8 @@ def test_a_library_that_is_not_there_is_3(recipe: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment())
     assert done.returncode == 3
     assert done.stdout == ""
-    assert done.stderr == "error: torch: is not installed; pip install 'kd-deploy[all]'\n"
+    command = "in kd-deploy's checkout: pip install -e '.[all]' (on a device '.[runtime]')"
+    assert done.stderr == f"error: torch: is not installed; {command}\n"
 
 
 @pytest.mark.parametrize(
