@@ -31,9 +31,9 @@ CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 """The codec by the output's suffix: MPEG-4 part 2 is fast and every player but a browser knows it, VP8 plays in
 browsers.
 
-Measured with the release (`write` only queues VP8's and VP9's first 25 frames or so): on 480x360 street pictures
-and two cores mp4v takes 2.5 ms a frame, VP8 35, VP9 126. H.264 and AV1 do not open in pip's OpenCV, and OpenCV
-hands libvpx no speed option (opencv#24570).
+On two cores mp4v takes 1.1 ms a frame of 360x480, VP8 41 and VP9 212, release included (benchmarks/video_codecs.py,
+docs/results/video_codecs.md). H.264 and AV1 do not open in pip's OpenCV, and OpenCV hands libvpx no speed option
+(opencv#24570).
 """
 
 DEFAULT_FPS = 25.0
