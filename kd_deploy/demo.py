@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from kd_deploy.config.data import SyntheticData
 from kd_deploy.config.load import load_recipe
-from kd_deploy.config.schema import SyntheticData
 from kd_deploy.data.dataset import frames, open_dataset
 from kd_deploy.data.scenes import draw_drive
 from kd_deploy.deploy import export_run

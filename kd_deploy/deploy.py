@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from kd_deploy.config.schema import Data, SyntheticData
+from kd_deploy.config.data import Data, SyntheticData
 from kd_deploy.data.dataset import Dataset, open_dataset
 from kd_deploy.device import make_device
 from kd_deploy.export.bundle import Content, write_bundle

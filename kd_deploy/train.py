@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
 
-from kd_deploy.config.schema import Recipe, SyntheticData, Train
+from kd_deploy.config.data import SyntheticData
+from kd_deploy.config.schema import Recipe, Train
 from kd_deploy.data.dataset import open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.distill.objective import Objective

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from kd_deploy.config import catalog
-from kd_deploy.config.schema import Recipe, Section
+from kd_deploy.config.schema import Recipe
+from kd_deploy.config.section import Section
 from kd_deploy.config.source import BROKEN, Key, Problem, RecipeError, Source, shown
 
 

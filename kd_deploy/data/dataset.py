@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.config.schema import CamVidData, Data
+from kd_deploy.config.data import CamVidData, Data
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from kd_deploy.config.schema import SyntheticData
+from kd_deploy.config.data import SyntheticData
 from kd_deploy.data.scenes import CLASSES, PALETTE, draw_scene
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame

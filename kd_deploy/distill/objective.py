@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_deploy.config.schema import Schedule, Supervised, Term
+from kd_deploy.config.terms import Schedule, Supervised, Term
 from kd_deploy.distill.methods import METHODS
 from kd_deploy.distill.schedule import factor
 from kd_deploy.models.segmenter import Outputs

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from kd_deploy.config.data import CamVidData
 from kd_deploy.config.load import load_recipe
-from kd_deploy.config.schema import CamVidData
 from kd_deploy.config.source import RecipeError
 from kd_deploy.runtime.errors import UserError
 

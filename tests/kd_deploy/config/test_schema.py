@@ -8,7 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from kd_deploy.config.load import load_recipe
-from kd_deploy.config.schema import Recipe, Schedule, Section, Term
+from kd_deploy.config.schema import Recipe
+from kd_deploy.config.section import Section
+from kd_deploy.config.terms import Schedule, Term
 
 
 def sections(annotation: Any) -> list[type[Section]]:

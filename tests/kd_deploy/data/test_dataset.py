@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_deploy.config.schema import CamVidData, SyntheticData
+from kd_deploy.config.data import CamVidData, SyntheticData
 from kd_deploy.data import synthetic
 from kd_deploy.data.dataset import frames, open_dataset, verify
 from kd_deploy.data.synthetic import Synthetic

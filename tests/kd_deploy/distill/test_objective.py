@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_deploy.config.schema import CwdTerm, KdTerm, Schedule, Supervised
+from kd_deploy.config.terms import CwdTerm, KdTerm, Schedule, Supervised
 from kd_deploy.distill.methods import METHODS
 from kd_deploy.distill.objective import Objective, cross_entropy
 from kd_deploy.models.segmenter import Outputs
