@@ -14,7 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_deploy.distill.positions import class_divergence, logit_pair, spatial_divergence, valid_positions
+from kd_deploy.distill.positions import (
+    aligned_logits,
+    class_divergence,
+    logit_pair,
+    spatial_divergence,
+    valid_positions,
+)
+
+_BITS = 32
+"""Classes in a word."""
 
 
 def edge_loss(
@@ -51,15 +60,17 @@ def edge_loss(
         ValueError: student and teacher differ in the number of classes, `edge_width` is even, or
             `normalizer` is another.
     """
-    student, teacher, masks, _ = _masked_pair(student, teacher, labels, edge_width, ignore_index)
-    divergence = class_divergence(student * masks, teacher * masks, temperature)
+    student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
+    masks = _masks(labels, valid, student.shape[1], edge_width, ignore_index)
+    share = masks / temperature
+    divergence = class_divergence(student * share, teacher * share)
     cells = (masks > 0).sum((2, 3), keepdim=True)
     if normalizer == "mask":
         cells = cells.sum(1, keepdim=True)
     elif normalizer != "class":
         raise ValueError(f"unknown normalizer {normalizer!r}: class or mask")
     weights = (masks / cells.clamp(min=1)).sum(1)
-    return alpha * (divergence * weights).sum((1, 2)).mean()
+    return alpha * temperature**2 * (divergence * weights).sum((1, 2)).mean()
 
 
 def body_loss(
@@ -76,21 +87,11 @@ def body_loss(
     M are the `edge_masks`; softmax_n runs over the valid positions only. Arguments, result and errors
     as in `edge_loss`.
     """
-    student, teacher, masks, valid = _masked_pair(student, teacher, labels, edge_width, ignore_index)
-    return spatial_divergence(student * (1 - masks), teacher * (1 - masks), valid, temperature).mean()
+    student, teacher, valid = aligned_logits(student, teacher, labels, ignore_index)
+    share = (1 - _masks(labels, valid, student.shape[1], edge_width, ignore_index)) / temperature
+    return temperature**2 * spatial_divergence(student * share, teacher * share, valid).mean()
 
 
-def _masked_pair(
-    student: Tensor, teacher: Tensor, labels: Tensor, edge_width: int, ignore_index: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`logit_pair` with the edge masks (B,C,h,w) put in as the third."""
-    student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
-    num_classes, *size = student.shape[1:]
-    masks = edge_masks(labels, num_classes, size, edge_width=edge_width, ignore_index=ignore_index)
-    return student, teacher, masks, valid
-
-
-@torch.no_grad()
 def edge_masks(
     labels: Tensor,
     num_classes: int,
@@ -106,8 +107,9 @@ def edge_masks(
     of E to `size`, adaptive where that does not divide, and 0 at invalid positions.
 
     The erosion removes c exactly where the window holds c and another class too, so that
-    E_c = dilate_k(Y_c) [more than one class in the window]: no min-pool. Only the planes (image, class) that
-    occur are built. Memory therefore grows with the classes that the labels show, not with C.
+    E_c = dilate_k(Y_c) [more than one class in the window]: no min-pool. A class is one bit of an int32 word,
+    32 classes a word, through dilation and pooling alike; no (B,C,H,W) one-hot is ever built. At label resolution
+    memory is a few words a pixel, ceil(C / 32) each; on the logit grid it is that of the result.
 
     Args:
         labels: (B,H,W) integers, each below `num_classes` or `ignore_index`.
@@ -119,35 +121,87 @@ def edge_masks(
     Raises:
         ValueError: an even or non-positive `edge_width`.
     """
+    like = torch.empty(len(labels), num_classes, *size, device=labels.device)
+    return _masks(labels, valid_positions(labels, like, ignore_index), num_classes, edge_width, ignore_index)
+
+
+def _masks(labels: Tensor, valid: Tensor, num_classes: int, edge_width: int, ignore_index: int) -> Tensor:
+    """`edge_masks` on the grid of the `valid` positions (B,1,h,w)."""
     if edge_width < 1 or edge_width % 2 == 0:
         raise ValueError(f"edge_width is {edge_width}: it must be odd and positive")
-    batch = len(labels)
     known = labels != ignore_index
-    indices = torch.where(known, labels.long(), num_classes).flatten(1)
-    occurs = torch.zeros(batch, num_classes + 1, dtype=torch.bool, device=labels.device)
-    image, cls = occurs.scatter_(1, indices, True)[:, :num_classes].nonzero(as_tuple=True)
+    near = _dilate(_class_bits(labels.long().masked_fill(~known, num_classes), num_classes), edge_width)
+    edge = near.masked_fill_(~(_several_bits(near) & known), 0)
 
-    near = _dilate(indices.short().view_as(labels)[image] == cls.short()[:, None, None], edge_width)
-    classes_near = torch.zeros(labels.shape, dtype=torch.uint8, device=labels.device)
-    classes_near.index_add_(0, image, near.view(torch.uint8))
-    near &= ((classes_near > 1) & known)[image]
-
-    height, width = size
-    masks = torch.zeros(batch, num_classes, height, width, device=labels.device)
-    masks[image, cls] = F.adaptive_avg_pool2d(near.float().unsqueeze(1), (height, width)).squeeze(1)
-    return masks.mul_(valid_positions(labels, masks, ignore_index))
+    rows, columns = (
+        _windows(n, m, labels.device) for n, m in zip(edge.shape[-2:], valid.shape[-2:], strict=True)
+    )
+    cells = F.pad(edge, (0, 1, 0, 1))[..., rows[:, None, :, None], columns[None, :, None, :]].flatten(2, 3)
+    area = (rows < edge.shape[-2]).sum(0).unsqueeze(1) * (columns < edge.shape[-1]).sum(0)
+    return _unpack(_count_bits(cells), num_classes) * (valid / area)
 
 
-def _dilate(planes: Tensor, width: int) -> Tensor:
-    """Maximum of bool (K,H,W) over a square window, clipped at the border.
+def _class_bits(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels (B,H,W) int64 as int32 words (ceil(C/32),B,H,W): the bit of the pixel's class; none for label C."""
+    classes = torch.arange(num_classes, device=labels.device)
+    table = torch.zeros(-(-num_classes // _BITS), num_classes + 1, dtype=torch.int32, device=labels.device)
+    table[classes // _BITS, classes] = torch.ones_like(classes).int() << (classes % _BITS).int()
+    return torch.stack([word.take(labels) for word in table])
 
-    It is a max-pool of stride 1 as an OR of shifted views, in place: `max_pool2d` takes no bool and keeps an
-    int64 index for every element.
+
+def _several_bits(words: Tensor) -> Tensor:
+    """Whether two bits or more are set in the words (W,...) of a pixel: (...) bool."""
+    within = (words & (words - 1)) != 0
+    return within[0] if len(words) == 1 else within.any(0) | ((words != 0).sum(0) > 1)
+
+
+def _dilate(words: Tensor, width: int) -> Tensor:
+    """OR of words (...,H,W) over a square window, clipped at the border; the reach doubles with every step."""
+    for dim, border in ((-2, (0, 0, width // 2, width // 2)), (-1, (width // 2, width // 2))):
+        words, reach = F.pad(words, border), 1
+        while reach < width:
+            step = min(reach, width - reach)
+            rest = words.shape[dim] - step
+            words = words.narrow(dim, 0, rest) | words.narrow(dim, step, rest)
+            reach += step
+    return words
+
+
+def _windows(length: int, count: int, device: torch.device) -> Tensor:
+    """The pixels of the windows of an adaptive pool: (longest, count) indices, `length` where a window is shorter."""
+    window = torch.arange(count)
+    start, end = window * length // count, -(-(window + 1) * length // count)
+    index = start + torch.arange(int((end - start).max())).unsqueeze(1)
+    return torch.where(index < end, index, length).to(device)
+
+
+def _count_bits(words: Tensor) -> list[Tensor]:
+    """How often each bit is set along n in words (W,B,n,h,w): the binary digits (W,B,h,w) of the counts, lowest first.
+
+    A ripple-carry adder adds one half to the other, all bits of all words side by side, until one is left.
     """
-    for dim in (1, 2):
-        source, planes = planes, planes.clone()
-        for shift in range(1, min(width // 2, planes.shape[dim] - 1) + 1):
-            rest = planes.shape[dim] - shift
-            planes.narrow(dim, shift, rest).logical_or_(source.narrow(dim, 0, rest))
-            planes.narrow(dim, 0, rest).logical_or_(source.narrow(dim, shift, rest))
-    return planes
+    digits = [words]
+    while (n := digits[0].shape[2]) > 1:
+        if n % 2:
+            digits = [F.pad(digit, (0, 0, 0, 0, 0, 1)) for digit in digits]
+        a, b = digits[0].chunk(2, dim=2)
+        added, carry = [a ^ b], a & b
+        for digit in digits[1:]:
+            a, b = digit.chunk(2, dim=2)
+            either = a ^ b
+            added.append(either ^ carry)
+            carry = (a & b) | (either & carry)
+        digits = [*added, carry]
+    return [digit.squeeze(2) for digit in digits]
+
+
+def _unpack(digits: list[Tensor], num_classes: int) -> Tensor:
+    """The counts (B,C,h,w) whose binary digits, as words (W,B,h,w), are given lowest first; in bytes where they fit."""
+    classes = torch.arange(num_classes, device=digits[0].device)
+    byte, bit = classes // 8, (classes % 8).byte().view(-1, 1, 1)
+    dtype = torch.uint8 if len(digits) <= 8 else torch.int32
+    counts = torch.zeros((), dtype=dtype, device=bit.device)
+    for digit in reversed(digits):
+        octets = digit.unsqueeze(-1).view(torch.uint8).movedim((0, -1), (1, 2)).flatten(1, 2)
+        counts = ((octets[:, byte] >> bit) & 1).to(dtype).add(counts, alpha=2)
+    return counts

@@ -6,7 +6,7 @@ to every position of the logit grid as CIRKD does (arXiv 2204.06986, CVPR 2022).
 
 from torch import Tensor
 
-from kd_deploy.distill.positions import class_divergence, logit_pair
+from kd_deploy.distill.positions import class_divergence, logit_pair, masked_mean
 
 
 def pixel_kd_loss(
@@ -36,5 +36,5 @@ def pixel_kd_loss(
         ValueError: student and teacher differ in the number of classes.
     """
     student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
-    divergence = class_divergence(student, teacher, temperature).sum((1, 2))
-    return (divergence / valid.sum((1, 2, 3)).clamp(min=1)).mean()
+    divergence = class_divergence(student / temperature, teacher / temperature)
+    return temperature**2 * masked_mean(divergence.flatten(1), valid.flatten(1)).mean()

@@ -1,0 +1,40 @@
+"""Feature tokens: what the methods that compare positions with positions work on."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kd_deploy.distill.positions import matmul, pair
+
+_TINY = 1e-6
+"""Below this norm a feature has no direction; dividing by less would make its gradient explode."""
+
+
+def token_pair(
+    student: Tensor, teacher: Tensor, labels: Tensor | None, max_tokens: int, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit features of the student (B,C_s,N) and of the teacher (B,C_t,N), and which are valid (B,N) bool.
+
+    The features, on the student's grid, are averaged over 2 x 2, 4 x 4, ... positions until there are at most
+    `max_tokens`. Invalid positions stay out of the averages; a token is valid where half of its positions are.
+    """
+    student, teacher, valid = pair(student, teacher, labels, ignore_index)
+    height, width = student.shape[-2:]
+    side = 1
+    while -(-height // side) * -(-width // side) > max_tokens:
+        side *= 2
+    share = _pool(valid.to(student.dtype), side)
+    student, teacher = (_pool(x, side) / share.clamp(min=_TINY) for x in (student, teacher))
+    student, teacher = (F.normalize(x.flatten(2), dim=1, eps=_TINY) for x in (student, teacher))
+    return student, teacher, share.flatten(1) >= 0.5 - _TINY
+
+
+def gram(tokens: Tensor) -> Tensor:
+    """Similarity of every two tokens of an image: (B,C,N) -> (B,N,N)."""
+    return matmul(tokens.transpose(1, 2), tokens)
+
+
+def _pool(x: Tensor, side: int) -> Tensor:
+    """Average over squares; those at the lower and right border are cut off there."""
+    return x if side == 1 else F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
