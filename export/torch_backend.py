@@ -17,9 +17,12 @@ from kd_deploy.runtime.model import Description, Model
 
 
 class TorchModel(Model):
-    """A network in PyTorch, float32, behind the same frame and mask as every deployed graph."""
+    """A network in PyTorch, float32, behind the same frame and mask as every deployed graph.
 
-    def __init__(self, segmenter: Segmenter, size: tuple[int, int], device: torch.device) -> None:
+    `size` is the height and width of the frames it takes; None: of any, one size in each batch.
+    """
+
+    def __init__(self, segmenter: Segmenter, size: tuple[int, int] | None, device: torch.device) -> None:
         self._graph = DeployedGraph(segmenter).to(device)
         self._device = device
         self.size = size

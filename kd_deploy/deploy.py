@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from kd_deploy.config.data import Data, SyntheticData
-from kd_deploy.data.dataset import Dataset, open_dataset
+from kd_deploy.data.dataset import Dataset, open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.export.bundle import Content, write_bundle
 from kd_deploy.export.torch_backend import TorchModel
@@ -36,10 +36,12 @@ def export_run(
 
     Args:
         root: where the data set lies now, if not where the run was trained; its val split gives the golden frames.
-        size: height and width of the frames the bundle takes; None: the recipe's `export.size`, else the data's.
+        size: height and width of the frames the bundle takes; None: the recipe's `export.size`, else the data's
+            where all its frames have one.
 
     Raises:
-        UserError: the run is not finished, its data are gone, or `output` is taken.
+        UserError: the run is not finished, its data are gone, its frames differ in size and no size is given, or
+            `output` is taken.
         GateFailedError: the written graph is not the network.
     """
     run = Run.open(path)
@@ -48,13 +50,12 @@ def export_run(
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
     count = min(run.recipe.export.golden, len(dataset))
     golden = [dataset[int(i)] for i in np.linspace(0, len(dataset) - 1, count)]
-    height, width = golden[0].image.shape[:2]
     content = Content(
         segmenter=segmenter,
         network=run.network,
         classes=dataset.classes,
         palette=dataset.palette,
-        size=size or run.recipe.export.size or (height, width),
+        size=size or run.recipe.export.size or _shared_size(path, dataset),
         golden=golden,
         thresholds={
             "max_miou_drop": run.recipe.export.max_miou_drop,
@@ -64,6 +65,16 @@ def export_run(
         source=_source(summary),
     )
     return write_bundle(output, content, replace=replace)
+
+
+def _shared_size(run: Path, dataset: Dataset) -> tuple[int, int]:
+    size = verify(dataset)
+    if size is None:
+        raise UserError(
+            f"{run}: the frames of its data set differ in size, a bundle takes one; pass --size HxW (export.size "
+            "in the recipe)"
+        )
+    return size
 
 
 def _source(summary: dict[str, Any]) -> dict[str, Any]:
@@ -141,5 +152,4 @@ def open_for_evaluation(
         )
     dataset = open_dataset(_moved(run.recipe.data, root), split)
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
-    height, width = dataset[0].image.shape[:2]
-    return TorchModel(segmenter, (height, width), make_device(device)), dataset
+    return TorchModel(segmenter, None, make_device(device)), dataset

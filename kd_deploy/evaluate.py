@@ -12,8 +12,8 @@ from kd_deploy.runtime.segment import segment
 
 
 def score(model: Model, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Result:
-    """The scores over every frame of `dataset`; frames of another size than the model's are resized for it
-    and the mask is brought back to the label map's, which stays as the data set gives it."""
+    """The scores over every frame of `dataset`, each at the size that the data set gives it: frames of another
+    size than the model's are resized for it, and the mask is brought back to the label map's."""
     total = Score(dataset.classes)
     for number, frame in enumerate(frames(dataset), start=1):
         if frame.label is None:

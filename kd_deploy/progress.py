@@ -65,7 +65,9 @@ class Progress:
     def interval(self, step: int, values: dict[str, float]) -> None:
         """An interval ended: show its values."""
         text = "  ".join(
-            f"{name} {value:.4g}" for name, value in values.items() if not name.endswith(".weighted")
+            f"{name} {value:.4g}"
+            for name, value in values.items()
+            if not name.endswith((".weighted", ".gradient"))
         )
         if self._console.is_terminal:
             self._bar.update(self._task, values=text)

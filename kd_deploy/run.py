@@ -82,13 +82,12 @@ class Run:
     @property
     def network(self) -> Network:
         """The recipe's section of the network that is trained."""
-        return self.recipe.teacher if self.role == "teacher" else self.recipe.student
+        return self.recipe.network(self.role)
 
     @property
     def train(self) -> Train:
         """How that network is trained."""
-        own = self.recipe.teacher.train if self.role == "teacher" else None
-        return own or self.recipe.train
+        return self.recipe.training(self.role)
 
     @property
     def weights(self) -> Path:

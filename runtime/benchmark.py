@@ -154,7 +154,14 @@ def benchmark_all(
         for clock in waiting:
             clock.run(min(_BLOCK_SECONDS, seconds), 1)
     return [
-        Timing(model.describe(), boundary, batch, "x".join(map(str, model.size)), clock.samples_ms, load)
+        Timing(
+            model.describe(),
+            boundary,
+            batch,
+            "x".join(map(str, _size(model, frames))),
+            clock.samples_ms,
+            load,
+        )
         for model, clock in zip(models, clocks, strict=True)
     ]
 
@@ -194,8 +201,15 @@ def _calls(
     batches = [list(islice(endless, batch)) for _ in range(min(_BATCHES, -(-len(frames) // batch)))]
     if boundary == "frame":
         return [partial(segment_batch, model, images) for images in batches]
-    stacks = [np.stack([to_size(image, model.size) for image in images]) for images in batches]
+    size = _size(model, frames)
+    stacks = [np.stack([to_size(image, size) for image in images]) for images in batches]
     return [partial(model.run, stack) for stack in stacks]
+
+
+def _size(model: Model, frames: Sequence[Image]) -> tuple[int, int]:
+    """The model's size, or the first frame's for a model that takes any."""
+    height, width = model.size or frames[0].shape[:2]
+    return height, width
 
 
 @cache

@@ -39,10 +39,10 @@ class Model(ABC):
     """Frames in, masks out. A backend implements `describe`, `_run` and `close`.
 
     Attributes:
-        size: height and width in pixels of the frames it takes.
+        size: height and width in pixels of the frames it takes; None: of any.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, int] | None
 
     @abstractmethod
     def describe(self) -> Description: ...
@@ -58,7 +58,7 @@ class Model(ABC):
         """Segment a batch.
 
         Args:
-            frames: (N, H, W, 3) uint8, BGR, H and W as in `size`.
+            frames: (N, H, W, 3) uint8, BGR, H and W as in `size` where it is given.
 
         Returns:
             (N, H, W) uint8 class ids.
@@ -66,10 +66,11 @@ class Model(ABC):
         Raises:
             UserError: the frames have another shape or type.
         """
-        expected = (*self.size, 3)
+        expected = (*(self.size or frames.shape[1:3]), 3)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected or not len(frames):
+            height, width = self.size or ("H", "W")
             raise UserError(
-                f"frames: expected uint8 (N, {self.size[0]}, {self.size[1]}, 3) in BGR, got "
+                f"frames: expected uint8 (N, {height}, {width}, 3) in BGR, got "
                 f"{frames.dtype} {frames.shape}; resize them, or export the bundle with another --size"
             )
         return self._run(frames)

@@ -18,7 +18,7 @@ def segment(model: Model, image: Image) -> Mask:
     """The mask of one image.
 
     Args:
-        model: the model; its size may differ from the image's.
+        model: the model; its size may differ from the image's, and one of any size takes the image as it is.
         image: (H, W, 3) uint8, BGR.
 
     Returns:
@@ -28,7 +28,9 @@ def segment(model: Model, image: Image) -> Mask:
 
 
 def segment_batch(model: Model, images: Sequence[Image]) -> list[Mask]:
-    """The masks of several images, each at its own size, from one run of the model."""
+    """The masks of several images, each at its own size, from one run of the model, or one each if it has no size."""
+    if model.size is None:
+        return [model.run(image[None])[0] for image in images]
     masks = model.run(np.stack([to_size(image, model.size) for image in images]))
     return [labels_to_size(mask, image.shape[:2]) for mask, image in zip(masks, images, strict=True)]
 

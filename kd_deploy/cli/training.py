@@ -47,27 +47,68 @@ def train(
 
 @click.command()
 @click.argument("recipe")
-@out
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="RUN", help="Required, but for --dry-run."
+)
 @click.option("--teacher", metavar="RUN|FILE|hub:ID", help="The trained teacher; else teacher.weights.")
 @options.overrides
 @seed
 @options.device
 @resume
+@click.option(
+    "--dry-run", is_flag=True, help="Train nothing: measure the terms on a few batches, to balance them."
+)
+@options.as_json
 def distill(
     recipe: str,
-    output: Path,
+    output: Path | None,
     teacher: str | None,
     overrides: tuple[str, ...],
     seed: int | None,
     device: str,
     resume: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Train the student of RECIPE with its distillation terms."""
     from kd_deploy.train import distill as run_distillation
 
     loaded = _load(recipe, overrides, seed)
+    if dry_run:
+        _print_balance(loaded, teacher, device, as_json)
+        return
+    if output is None:
+        raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
     summary = run_distillation(loaded, output, teacher=teacher, device=device, resume=resume)
-    _print_summary(output, summary)
+    if as_json:
+        options.print_json(summary)
+    else:
+        _print_summary(output, summary)
+
+
+def _print_balance(recipe: Recipe, teacher: str | None, device: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from kd_deploy.balance import BATCHES, measure
+
+    weighed = measure(recipe, teacher=teacher, device=device)
+    if as_json:
+        options.print_json([asdict(term) for term in weighed])
+        return
+    header = ("term", "reads", "value", "weight", "schedule", "weighted", "gradient", "of ce's there")
+    rows = [
+        (t.name, " ".join(t.taps), t.raw, t.weight, t.schedule, t.weighted, t.gradient, t.share)
+        for t in weighed
+    ]
+    options.print_table(header, [[_short(value) for value in row] for row in rows])
+    click.echo(
+        f"Means of {BATCHES} batches at the start of the run, schedules left out. gradient: L2 norm at what the term "
+        "reads of the student; of ce's there: its share of what cross-entropy sends through the same place."
+    )
+
+
+def _short(value: object) -> object:
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _load(recipe: str, overrides: Sequence[str], seed: int | None) -> Recipe:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, ValidationInfo, field_validator
+from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from kd_deploy.config.data import Data
@@ -122,6 +122,14 @@ class Recipe(Section):
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
 
+    def network(self, role: str) -> Network:
+        """The section of the network that has this role: teacher or student."""
+        return self.teacher if role == "teacher" else self.student
+
+    def training(self, role: str) -> Train:
+        """How that network is trained."""
+        return (self.teacher.train if role == "teacher" else None) or self.train
+
     def seeded(self, seed: int) -> Self:
         """The recipe with `seed` for every training it describes."""
         train = self.train.model_copy(update={"seed": seed})
@@ -131,13 +139,26 @@ class Recipe(Section):
 
     @field_validator("distill")
     @classmethod
-    def _methods_differ(cls, terms: list[Term]) -> list[Term]:
-        methods = [term.method for term in terms]
-        for method, count in Counter(methods).items():
+    def _names_differ(cls, terms: list[Term]) -> list[Term]:
+        names = [term.name for term in terms]
+        for name, count in Counter(names).items():
             if count > 1:
-                again = methods.index(method, methods.index(method) + 1)
-                raise problem(f"'{method}' stands twice; logs name a term by its method", again, "method")
+                again = names.index(name, names.index(name) + 1)
+                raise problem(
+                    f"'{name}' stands twice; logs name a term by its method and taps", again, "method"
+                )
         return terms
+
+    @model_validator(mode="after")
+    def _schedules_fit(self) -> Self:
+        places: list[tuple[tuple[str | int, ...], Supervised | Term]] = [(("supervised",), self.supervised)]
+        places += [(("distill", number), term) for number, term in enumerate(self.distill)]
+        for place, term in places:
+            over = term.schedule.over
+            if over and over[1] > self.train.iterations:
+                text = f"ends at step {over[1]}, outside the run: train.iterations is {self.train.iterations}"
+                raise problem(text, *place, "schedule", "over")
+        return self
 
     @field_validator("train")
     @classmethod

@@ -5,25 +5,48 @@ A method's options have the defaults of its function in `kd_deploy.distill.metho
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from kd_deploy.config.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section, problem
+from kd_deploy.config.section import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Text,
+    problem,
+)
 
 
 class Schedule(Section):
-    """A factor on a weight over the whole run: from `start` to `end`."""
+    """A factor on a weight: from `start` to `end` over the whole run, or over the steps `over`."""
 
-    kind: Literal["constant", "linear", "cosine"] = "constant"
-    start: NonNegativeFloat = 1.0
+    kind: Literal["constant", "linear", "cosine", "poly", "warmup"] = "constant"
+    start: NonNegativeFloat = 1.0  # warm-up: 0
     end: NonNegativeFloat = 1.0
+    power: PositiveFloat = 0.9  # poly's
+    over: tuple[NonNegativeInt, PositiveInt] | None = (
+        None  # first and last step; absent: 0 and train.iterations
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _warmup_starts_at_zero(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("kind") == "warmup":
+            return {"start": 0.0, **section}
+        return section
 
     @model_validator(mode="after")
-    def _not_always_zero(self) -> Self:
+    def _makes_sense(self) -> Self:
         if self.start == 0 and (self.end == 0 or self.kind == "constant"):
             raise problem("the schedule is zero throughout; leave the term out instead", "start")
+        if self.over and self.over[0] >= self.over[1]:
+            raise problem(f"must be a first and a later step, not {list(self.over)}", "over")
+        if self.kind == "warmup" and not self.over:
+            raise problem("a warm-up needs its steps: over: [0, 1500]", "over")
         return self
 
 
@@ -34,13 +57,35 @@ class Supervised(Section):
     schedule: Schedule = Schedule()
 
 
-class LogitTerm(Section):
-    """A distillation term that reads both networks' logits."""
+class TermSection(Section):
+    """What every distillation term has; a method adds its `method`, the default of its `taps`, and its options."""
 
     method: str
     weight: NonNegativeFloat
     schedule: Schedule = Schedule()
+    taps: tuple[Text, ...]
+
+    @property
+    def name(self) -> str:
+        """What logs call the term: its method, and its taps where they are not the method's usual ones."""
+        usual = type(self).model_fields["taps"].default
+        return self.method if self.taps == usual else f"{self.method}@{'+'.join(self.taps)}"
+
+
+class LogitTerm(TermSection):
+    """A term that reads both networks' logits."""
+
     taps: tuple[Literal["logits"]] = ("logits",)
+
+
+class FeatureTerm(TermSection):
+    """A term that reads one tap of both networks."""
+
+    taps: tuple[Text] = ("stage4",)
+
+
+class NoOptions(Section):
+    """A method that has nothing to set."""
 
 
 class KdOptions(Section):
@@ -56,8 +101,11 @@ class CwdOptions(Section):
     temperature: PositiveFloat = 4.0
 
 
-class CwdTerm(LogitTerm):
+class CwdTerm(FeatureTerm):
+    """On logits, or on another tap through a 1 x 1 projection to the teacher's channels."""
+
     method: Literal["cwd"]
+    taps: tuple[Text] = ("logits",)
     options: CwdOptions = CwdOptions()
 
 
@@ -87,4 +135,96 @@ class BpkdEdgeTerm(LogitTerm):
     options: BpkdEdgeOptions = BpkdEdgeOptions()
 
 
-Term = Annotated[KdTerm | CwdTerm | BpkdBodyTerm | BpkdEdgeTerm, Field(discriminator="method")]
+class IcsdOptions(Section):
+    tau: PositiveFloat = 1.0
+    normalize: Literal["rows", "none"] = "rows"
+
+
+class IcsdTerm(LogitTerm):
+    method: Literal["icsd"]
+    options: IcsdOptions = IcsdOptions()
+
+
+class BrdBoundaryOptions(Section):
+    tau: PositiveFloat = 1.0
+
+
+class BrdBoundaryTerm(TermSection):
+    """The only method that reads several taps, finest first."""
+
+    method: Literal["brd.boundary"]
+    taps: Annotated[tuple[Text, ...], Field(min_length=1)] = ("stage1", "stage2", "stage3", "stage4")
+    options: BrdBoundaryOptions = BrdBoundaryOptions()
+
+
+class RelationOptions(Section):
+    tau: PositiveFloat = 0.1
+    max_tokens: PositiveInt = 1024
+
+
+class BrdRelationTerm(FeatureTerm):
+    method: Literal["brd.relation"]
+    options: RelationOptions = RelationOptions()
+
+
+class CirkdTerm(FeatureTerm):
+    method: Literal["cirkd"]
+    taps: tuple[Text] = ("decoder",)
+    options: RelationOptions = RelationOptions()
+
+
+class SkdOptions(Section):
+    max_tokens: PositiveInt = 1024
+
+
+class SkdTerm(FeatureTerm):
+    method: Literal["skd"]
+    options: SkdOptions = SkdOptions()
+
+
+class IfvdTerm(FeatureTerm):
+    method: Literal["ifvd"]
+    taps: tuple[Text] = ("decoder",)
+    options: NoOptions = NoOptions()
+
+
+class DistOptions(Section):
+    inter: NonNegativeFloat = 1.0
+    intra: NonNegativeFloat = 1.0
+
+
+class DistTerm(LogitTerm):
+    method: Literal["dist"]
+    options: DistOptions = DistOptions()
+
+
+class AtTerm(FeatureTerm):
+    method: Literal["at"]
+    options: NoOptions = NoOptions()
+
+
+class MgdOptions(Section):
+    mask_ratio: Annotated[NonNegativeFloat, Field(lt=1)] = 0.75
+
+
+class MgdTerm(FeatureTerm):
+    method: Literal["mgd"]
+    options: MgdOptions = MgdOptions()
+
+
+Term = Annotated[
+    KdTerm
+    | CwdTerm
+    | BpkdBodyTerm
+    | BpkdEdgeTerm
+    | IcsdTerm
+    | BrdBoundaryTerm
+    | BrdRelationTerm
+    | SkdTerm
+    | IfvdTerm
+    | CirkdTerm
+    | DistTerm
+    | AtTerm
+    | MgdTerm,
+    Field(discriminator="method"),
+]

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.config.data import CamVidData, Data
+from kd_deploy.config.data import Data, SyntheticData
+from kd_deploy.data.ade20k import Ade20k
+from kd_deploy.data.camvid import CamVid
+from kd_deploy.data.cityscapes import Cityscapes
+from kd_deploy.data.coco_stuff import CocoStuff10k
+from kd_deploy.data.folders import FolderDataset
+from kd_deploy.data.synthetic import Synthetic
+from kd_deploy.data.voc import Voc
+from kd_deploy.progress import Progress
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
+
+READERS: dict[str, type[FolderDataset]] = {
+    "camvid": CamVid,
+    "cityscapes": Cityscapes,
+    "voc": Voc,
+    "ade20k": Ade20k,
+    "coco_stuff10k": CocoStuff10k,
+}
+"""The data sets on disk, by the recipe's `data.format`."""
+
+VERIFIED = 1000
+"""Frames of a split that `verify` reads, at most."""
 
 
 class Dataset(Protocol):
@@ -37,20 +58,16 @@ def open_dataset(data: Data, split: str) -> Dataset:
     Raises:
         UserError: the folder or the split is missing or empty, or a frame lacks its mask.
     """
-    if isinstance(data, CamVidData):
-        from kd_deploy.data.camvid import CamVid
-
-        return CamVid(data.root, split, data.size)
-    from kd_deploy.data.synthetic import Synthetic
-
-    return Synthetic(data, split)
+    if isinstance(data, SyntheticData):
+        return Synthetic(data, split)
+    return READERS[data.format](data.root, split, data.size, data.short_side)
 
 
-def frames(dataset: Dataset) -> Iterator[Frame]:
-    """Every frame, in order, decoded ahead by a few threads."""
+def frames(dataset: Dataset, indices: Iterable[int] | None = None) -> Iterator[Frame]:
+    """The frames of `indices`, or every frame, in order, decoded ahead by a few threads."""
     ahead: deque[Future[Frame]] = deque()
     with ThreadPoolExecutor(2) as pool:
-        for index in range(len(dataset)):
+        for index in range(len(dataset)) if indices is None else indices:
             ahead.append(pool.submit(dataset.__getitem__, index))
             if len(ahead) > 8:
                 yield ahead.popleft().result()
@@ -58,24 +75,28 @@ def frames(dataset: Dataset) -> Iterator[Frame]:
             yield ahead.popleft().result()
 
 
-def verify(dataset: Dataset) -> tuple[int, int]:
-    """Read every frame once, so that a damaged file stops a run before its first batch.
+def verify(dataset: Dataset) -> tuple[int, int] | None:
+    """Read the frames once, so that a damaged file stops a run before its first batch.
+
+    Of a split of more than `VERIFIED` frames so many are read, evenly spread over it.
 
     Returns:
-        The height and width in pixels that all frames share.
+        The height and width in pixels that all frames read share, None where they differ.
 
     Raises:
-        UserError: a frame or mask is damaged, or two frames differ in size.
+        UserError: a frame or mask is damaged, or there is none.
     """
-    size: tuple[int, int] | None = None
-    for frame in frames(dataset):
-        height, width = frame.image.shape[:2]
-        size = size or (height, width)
-        if size != (height, width):
-            raise UserError(
-                f"{frame.name}: is {height}x{width}, the frames before it are {size[0]}x{size[1]}; "
-                "set data.size so that all are resized to one size"
-            )
-    if size is None:
+    whole = len(dataset)
+    if not whole:
         raise UserError("data: the split holds no frame")
-    return size
+    count = min(whole, VERIFIED)
+    indices = np.linspace(0, whole - 1, count).round().astype(int).tolist()
+    title = f"check {count} frames" if count == whole else f"check {count} of {whole} frames"
+    sizes = set()
+    other_rank = int(os.environ.get("RANK", "0")) > 0  # torchrun's; one bar is enough
+    with Progress(title, count, silent=other_rank) as progress:
+        for number, frame in enumerate(frames(dataset, indices), start=1):
+            height, width = frame.image.shape[:2]
+            sizes.add((height, width))
+            progress.advance(number)
+    return sizes.pop() if len(sizes) == 1 else None

@@ -7,6 +7,7 @@ without a break would have seen, whatever the number of workers or processes.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torchvision.transforms import v2
 
 from kd_deploy.config.schema import Augment, Train
 from kd_deploy.data.dataset import Dataset
-from kd_deploy.runtime.frames import IGNORE
+from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.signals import ignore_interrupt
 
 MEAN_COLOR = (124, 116, 104)
@@ -29,11 +30,30 @@ Batch = tuple[Tensor, Tensor]
 """Pictures (B, 3, H, W) uint8 RGB and labels (B, H, W) uint8, 255 = ignored."""
 
 
-def augmentation(augment: Augment, crop: tuple[int, int], size: tuple[int, int]) -> v2.Compose:
-    """Random scale, crop (padding is ignored by every loss), flip and colour jitter, for frames of `size`."""
+class RandomScale(v2.Transform):  # type: ignore[misc]  # mypy skips torchvision
+    """Resize picture and label by one random factor of the frame's own size, drawn evenly from `low` to `high`.
+
+    v2.ScaleJitter scales to a size that all frames share, and takes it as (width, height).
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self._low, self._high = low, high
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        height, width = v2.query_size(flat_inputs)
+        factor = self._low + torch.rand(1) * (self._high - self._low)
+        return {"size": [max(1, int(height * factor)), max(1, int(width * factor))]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return self._call_kernel(v2.functional.resize, inpt, size=params["size"], antialias=True)
+
+
+def augmentation(augment: Augment, crop: tuple[int, int]) -> v2.Compose:
+    """Random scale, crop (padding is ignored by every loss), flip and colour jitter, for frames of any size."""
     steps: list[torch.nn.Module] = []
     if augment.scale != (1.0, 1.0):
-        steps.append(v2.ScaleJitter(size, augment.scale, antialias=True))
+        steps.append(RandomScale(*augment.scale))
     fill = {tv_tensors.Image: MEAN_COLOR, tv_tensors.Mask: IGNORE}
     steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill=fill))
     if augment.flip:
@@ -46,14 +66,13 @@ def augmentation(augment: Augment, crop: tuple[int, int], size: tuple[int, int])
 class Stream(TorchDataset[Batch]):
     """Training sample k of a run: epoch k // n's shuffle, and an augmentation drawn for k alone."""
 
-    def __init__(self, dataset: Dataset, train: Train, size: tuple[int, int]) -> None:
+    def __init__(self, dataset: Dataset, train: Train) -> None:
         self._dataset = dataset
         self._seed = train.seed
-        self._augment = augmentation(train.augment, train.crop, size)
+        self._augment = augmentation(train.augment, train.crop)
 
     def __getitem__(self, k: int) -> Batch:
-        epoch, position = divmod(k, len(self._dataset))
-        frame = self._dataset[int(_shuffle(self._seed, epoch, len(self._dataset))[position])]
+        frame = self._frame(k)
         if frame.label is None:
             raise ValueError(f"{frame.name}: training needs a label")
         rgb = np.ascontiguousarray(frame.image[..., ::-1].transpose(2, 0, 1))
@@ -64,6 +83,14 @@ class Stream(TorchDataset[Batch]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU's too
             image, label = self._augment(image, label)
         return image.as_subclass(Tensor), label.as_subclass(Tensor)
+
+    def name(self, k: int) -> str:
+        """What the frame of sample k is called: its path, where it has one."""
+        return self._frame(k).name
+
+    def _frame(self, k: int) -> Frame:
+        epoch, position = divmod(k, len(self._dataset))
+        return self._dataset[int(_shuffle(self._seed, epoch, len(self._dataset))[position])]
 
 
 @lru_cache(maxsize=2)

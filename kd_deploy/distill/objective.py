@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from kd_deploy.config.terms import Schedule, Supervised, Term
-from kd_deploy.distill.methods import METHODS
+from kd_deploy.config.terms import BrdBoundaryTerm, Schedule, Supervised, Term, TermSection
+from kd_deploy.distill.methods import LEARNED, METHODS
 from kd_deploy.distill.schedule import factor
-from kd_deploy.models.segmenter import Outputs
+from kd_deploy.models.segmenter import Outputs, Tap
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import IGNORE
+
+Taps = Mapping[str, Tap]
+"""A network's taps by name."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORE) -> Tensor:
@@ -29,37 +37,145 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORE)
 
 @dataclass(frozen=True)
 class Losses:
-    """One batch's losses: what is minimised, and each term by name before and after its weight."""
+    """One batch's losses: what is minimised, and each term by name.
+
+    Attributes:
+        total: the sum of the weighted terms.
+        raw: each term before its weight.
+        weighted: each term after its weight and its schedule.
+        gradients: L2 norm of the gradient of each weighted term at what it reads of the student (the logits, or
+            its taps); empty unless it was asked for.
+    """
 
     total: Tensor
     raw: dict[str, Tensor]
     weighted: dict[str, Tensor]
+    gradients: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Objective:
-    """Supervised and distillation terms, each with its weight and its schedule over the run."""
+Loss = Callable[[Any, Any, Tensor], Tensor]
+"""Of what student and teacher have at a term's taps (a tensor, or a list where it compares several), and labels."""
 
-    def __init__(self, supervised: Supervised, terms: Sequence[Term]) -> None:
-        self._supervised = supervised
-        self._terms = terms
 
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, labels: Tensor, *, progress: float
+@dataclass(frozen=True)
+class Part:
+    """A term as the objective runs it."""
+
+    name: str
+    loss: Loss
+    taps: tuple[str, ...]
+    several: bool
+    weight: float
+    schedule: Schedule
+
+    def read(self, outputs: Outputs | None) -> list[Tensor]:
+        return [outputs.taps[tap] for tap in self.taps] if outputs else []
+
+    def __call__(self, student: list[Tensor], teacher: list[Tensor], labels: Tensor) -> Tensor:
+        if self.several:
+            return self.loss(student, teacher, labels)
+        return self.loss(student[0], teacher[0] if teacher else None, labels)
+
+
+class Projected(nn.Module):
+    """A loss that compares channels, behind a 1 x 1 projection of the student's to the teacher's."""
+
+    def __init__(self, loss: Loss, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self._loss = loss
+        self.projection = nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        return self._loss(self.projection(student.float()), teacher, labels)
+
+
+class Objective(nn.Module):
+    """Supervised and distillation terms, each with its weight and its schedule over the run.
+
+    What a term learns beside the student (projections between channels, MGD's generator) is this module's: it is
+    optimised and saved with the run, and never exported.
+    """
+
+    def __init__(
+        self,
+        supervised: Supervised,
+        terms: Sequence[Term] = (),
+        *,
+        iterations: int,
+        student: Taps = MappingProxyType({}),
+        teacher: Taps = MappingProxyType({}),
+    ) -> None:
+        """Wire the terms to the taps of both networks; a recipe without terms needs neither.
+
+        Raises:
+            UserError: a term reads a tap that one of the networks does not have.
+        """
+        super().__init__()
+        self._iterations = iterations
+        self.adapters = nn.ModuleDict()
+        alone = Part("ce", _supervised, ("logits",), False, supervised.weight, supervised.schedule)
+        self.parts = [alone]
+        for number, term in enumerate(terms):
+            for role, taps in (("student", student), ("teacher", teacher)):
+                _check_taps(f"distill[{number}].taps", term, role, taps)
+            several = isinstance(term, BrdBoundaryTerm)
+            loss = self._make(term, student[term.taps[0]].channels, teacher[term.taps[0]].channels)
+            self.parts.append(Part(term.name, loss, term.taps, several, term.weight, term.schedule))
+
+    def _make(self, term: Term, student_channels: int, teacher_channels: int) -> Loss:
+        options = term.options.model_dump()
+        if term.method in LEARNED:
+            self.adapters[term.name] = LEARNED[term.method](student_channels, teacher_channels, **options)
+            return self.adapters[term.name]
+        loss = partial(METHODS[term.method], **options)
+        if term.method == "cwd" and term.taps != ("logits",):
+            self.adapters[term.name] = Projected(loss, student_channels, teacher_channels)
+            return self.adapters[term.name]
+        return loss
+
+    @property
+    def taps(self) -> list[str]:
+        """Every tap that a term reads, once."""
+        return list(dict.fromkeys(tap for part in self.parts for tap in part.taps))
+
+    def forward(
+        self,
+        student: Outputs,
+        teacher: Outputs | None,
+        labels: Tensor,
+        *,
+        step: int,
+        measure: bool = False,
     ) -> Losses:
-        """The losses of a batch at `progress` (0 to 1) of the run; labels (B, H, W) integer."""
-        raw = {"ce": cross_entropy(student.logits, labels)}
-        weights = {"ce": _weight(self._supervised.weight, self._supervised.schedule, progress)}
-        for term in self._terms:
-            if teacher is None:
-                raise ValueError(f"{term.method}: needs a teacher")
-            (tap,) = term.taps
-            loss = METHODS[term.method]
-            raw[term.method] = loss(student.taps[tap], teacher.taps[tap], labels, **term.options.model_dump())
-            weights[term.method] = _weight(term.weight, term.schedule, progress)
-        weighted = {name: weights[name] * value for name, value in raw.items()}
-        total = sum(weighted.values(), start=student.logits.new_zeros((), dtype=raw["ce"].dtype))
-        return Losses(total, raw, weighted)
+        """The losses of a batch at `step` of the run; labels (B, H, W) integer.
+
+        `measure` adds the gradient norms, for the price of going back through every loss (not the network) twice.
+        """
+        if teacher is None and len(self.parts) > 1:
+            raise ValueError(f"{self.parts[1].name}: needs a teacher")
+        raw, weighted, gradients = {}, {}, {}
+        for part in self.parts:
+            inputs = part.read(student)
+            if measure:  # views of its own for each term: its gradient stops there, and is its own alone
+                inputs = [x.view_as(x) for x in inputs]
+            value = part(inputs, part.read(teacher), labels)
+            raw[part.name] = value
+            weighted[part.name] = part.weight * factor(part.schedule, step, self._iterations) * value
+            if measure:
+                found = torch.autograd.grad(weighted[part.name], inputs, retain_graph=True)
+                gradients[part.name] = torch.stack([x.float().norm() for x in found]).norm()
+        total = torch.stack(list(weighted.values())).sum()
+        return Losses(total, raw, weighted, gradients)
 
 
-def _weight(weight: float, schedule: Schedule, progress: float) -> float:
-    return weight * factor(schedule.kind, schedule.start, schedule.end, progress)
+def _check_taps(key: str, term: TermSection, role: str, taps: Taps) -> None:
+    for tap in term.taps:
+        if tap not in taps:
+            there = ", ".join(f"{name} ({tap})" for name, tap in taps.items()) or "none"
+            raise UserError(
+                f"{key}: {term.method} reads the tap {tap!r}, which the {role} lacks; it has {there}"
+            )
+
+
+def _supervised(student: Tensor, _: None, labels: Tensor) -> Tensor:
+    return cross_entropy(student, labels)

@@ -1,25 +1,33 @@
 """How the weight of a term moves over the training."""
 
+from __future__ import annotations
+
 import math
 
+from kd_deploy.config.terms import Schedule
 
-def factor(kind: str, start: float, end: float, progress: float) -> float:
-    """The factor on a term's weight at `progress` = step / total steps, in [0, 1].
 
-    `constant` stays at `start`; `linear` and `cosine` (half a period, flat at both ends) go from `start` at
-    0 to `end` at 1, exactly. AICSD's adaptive loss weighting (arXiv 2308.04243) is `linear` 0 -> 1 on the
-    supervised and inter-class terms and `linear` 1 -> 0 on the pixel KD term.
+def factor(schedule: Schedule, step: int, total: int) -> float:
+    """The factor on a term's weight at `step` (0 is the first) of a run of `total` steps.
 
-    Raises ValueError for another kind or a progress outside [0, 1].
+    It is `start` up to the first step of `over` and `end` from the last one on; without `over` these are 0
+    and `total`. In between, with s the share that is done: `linear` and `warmup` go straight, `cosine` along half
+    a period, flat at both ends, and `poly` as end + (start - end) (1 - s)^power. `constant` stays at `start`.
+
+    AICSD's adaptive loss weighting (arXiv 2308.04243) is `linear` 0 -> 1 on the supervised and the inter-class
+    term and `linear` 1 -> 0 on the pixel KD term.
+
+    Raises ValueError for a step outside the run.
     """
-    if not 0 <= progress <= 1:
-        raise ValueError(f"progress is {progress}, not in [0, 1]")
-    if kind == "constant":
-        return start
-    if kind == "linear":
-        share = progress
-    elif kind == "cosine":
-        share = (1 - math.cos(math.pi * progress)) / 2
-    else:
-        raise ValueError(f"unknown schedule {kind!r}: constant, linear or cosine")
-    return (1 - share) * start + share * end
+    if not 0 <= step <= total:
+        raise ValueError(f"step {step} is outside a run of {total}")
+    if schedule.kind == "constant":
+        return schedule.start
+    first, last = schedule.over or (0, total)
+    done = min(max((step - first) / (last - first), 0.0), 1.0)
+    left = 1.0 - done
+    if schedule.kind == "cosine":
+        left = (1 + math.cos(math.pi * done)) / 2
+    elif schedule.kind == "poly":
+        left = left**schedule.power
+    return left * schedule.start + (1 - left) * schedule.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -20,13 +21,28 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 `get_preprocessing_params` asks the network for them."""
 
 
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+"""An encoder's stages, at strides 4, 8, 16 and 32 unless the network dilates the last ones."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place in a network that distillation terms may read: (B, channels, H / stride, W / stride)."""
+
+    stride: int
+    channels: int
+
+    def __str__(self) -> str:
+        return f"stride {self.stride}, {self.channels} channels"
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a network gives to the losses.
 
     Attributes:
         logits: (B, C, h, w) before upsampling.
-        taps: every tensor that a distillation term may ask for, by name.
+        taps: every tensor that was asked for, by name.
     """
 
     logits: Tensor
@@ -39,7 +55,7 @@ class Segmenter(nn.Module):
     Pictures are float (B, 3, H, W), RGB, 0 to 255. `network.state_dict()` is smp's own, key for key.
     """
 
-    def __init__(self, network: nn.Module, stride: int) -> None:
+    def __init__(self, network: smp.base.SegmentationModel, stride: int) -> None:
         super().__init__()
         self.network = network
         self.stride = stride
@@ -49,10 +65,22 @@ class Segmenter(nn.Module):
         self.mean: Tensor
         self.std: Tensor
 
-    def forward(self, images: Tensor) -> Outputs:
-        """Logits of pictures whose height and width are multiples of `stride`."""
-        logits = self.network((images - self.mean) / self.std)
-        return Outputs(logits, {"logits": logits})
+    @property
+    def taps(self) -> dict[str, Tap]:
+        """The taps by name: the encoder's stages, what the decoder gives to the head, and the logits."""
+        encoder, head = self.network.encoder, self.network.segmentation_head[0]
+        deepest = encoder.output_stride
+        stages = zip(STAGES, (4, 8, 16, 32), encoder.out_channels[2:], strict=False)
+        taps = {name: Tap(min(stride, deepest), channels) for name, stride, channels in stages if channels}
+        return taps | {"decoder": Tap(4, head.in_channels), "logits": Tap(4, head.out_channels)}
+
+    def forward(self, images: Tensor, taps: Sequence[str] = ("logits",)) -> Outputs:
+        """Logits, and the `taps` that are asked for, of pictures whose sides are multiples of `stride`."""
+        features = self.network.encoder((images - self.mean) / self.std)
+        decoded = self.network.decoder(features)
+        logits = self.network.segmentation_head(decoded)
+        there = dict(zip(STAGES, features[2:], strict=False)) | {"decoder": decoded, "logits": logits}
+        return Outputs(logits, {name: there[name] for name in taps})
 
     def predict(self, images: Tensor) -> Tensor:
         """Class ids (B, H, W) int64 of pictures (B, 3, H, W) of any size.

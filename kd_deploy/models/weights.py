@@ -19,6 +19,8 @@ from kd_deploy.runtime.errors import UserError
 ROLE_WEIGHTS = {"student": "student.safetensors", "teacher": "teacher.safetensors"}
 """What a finished run's network is saved as, by the role it was trained in."""
 
+_HEAD = "segmentation_head.0."
+"""The layer whose outputs are the classes, in smp's networks."""
 
 _NOT_OF_SMP = (KeyError, ValueError, TypeError, AttributeError, RuntimeError, safetensors.SafetensorError)
 """What smp.from_pretrained raises for a name that is none, and for repositories of other libraries."""
@@ -44,6 +46,11 @@ def load(network: Network, source: str, num_classes: int, *, key: str) -> Segmen
     expected = segmenter.network.state_dict()
     wrong = [k for k in expected if k not in state or state[k].shape != expected[k].shape]
     wrong += [k for k in state if k not in expected]
+    if wrong and all(k.startswith(_HEAD) for k in wrong) and f"{_HEAD}weight" in state:
+        raise UserError(
+            f"{source}: the {key} has {len(state[f'{_HEAD}weight'])} classes, the data set {num_classes}; give a "
+            f"checkpoint of these classes (kd-deploy train RECIPE --role {key} -o RUN makes one)"
+        )
     if wrong:
         raise UserError(
             f"{source}: is a checkpoint of another network than {key} ({network.arch} on {network.encoder}, "

@@ -46,7 +46,11 @@ def test_the_manifest_says_what_the_graph_is(deployed: Any) -> None:
     assert tuple(bundle.palette[3]) == (128, 64, 128)
     assert bundle.size == (64, 96)
     assert manifest["models"] == {"fp32": "model.fp32.onnx"}
-    assert manifest["data"] == {"format": "camvid", "size": None}  # and no folder of this machine
+    assert manifest["data"] == {
+        "format": "camvid",
+        "size": None,
+        "short_side": None,
+    }  # and no folder of this machine
     assert manifest["source"]["terms"] == ["ce", "kd", "bpkd.body"]
     assert manifest["source"]["miou"] > 0
     assert manifest["tools"].keys() >= {"torch", "onnx", "python"}

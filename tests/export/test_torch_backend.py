@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from kd_deploy.export.torch_backend import TorchModel
-from kd_deploy.models.segmenter import build
+from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import open_model
+from kd_deploy.runtime.segment import segment_batch
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -27,6 +28,18 @@ def test_running_neither_trains_a_network_nor_leaves_it_in_another_mode(training
     assert {module.training for module in segmenter.modules()} == {training}
     after = segmenter.network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_without_a_size_every_frame_keeps_its_own(segmenter: Segmenter) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((33, 50), (64, 32), (48, 48))]
+    free = TorchModel(segmenter, None, torch.device("cpu"))
+    for image, mask in zip(images, segment_batch(free, images), strict=True):
+        fixed = TorchModel(segmenter, (image.shape[0], image.shape[1]), torch.device("cpu"))
+        assert (mask == fixed.run(image[None])[0]).all()
+        assert len(np.unique(mask)) > 1
+    with pytest.raises(UserError, match=r"expected uint8 \(N, H, W, 3\) in BGR, got uint8 \(33, 50, 3\)"):
+        free.run(images[0])
 
 
 def test_the_reference_is_fp32_alone(deeplab: Any) -> None:

@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 import torch
 
+from kd_deploy import deploy
 from kd_deploy.config.load import load_recipe
 from kd_deploy.data.camvid import CamVid
 from kd_deploy.data.scenes import CLASSES
-from kd_deploy.deploy import bundle_dataset, open_for_evaluation
+from kd_deploy.deploy import bundle_dataset, export_run, open_for_evaluation
 from kd_deploy.evaluate import score, to_json
+from kd_deploy.export.bundle import Content
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.train import train
+from tests.conftest import write_recipe
+from tests.kd_deploy.data.trees import write_voc
 
 
 def evaluated(source: Path, root: Path | None = None, **options: Any) -> dict[str, Any]:
@@ -97,7 +102,8 @@ def test_the_word_synthetic_draws_a_bundles_data(tmp_path: Path, camvid: Path) -
     ("data", "what"),
     [
         ({"format": "synthetic", "size": "big"}, "data.synthetic.size: "),
-        ({"format": "cityscapes"}, "data: Input tag 'cityscapes'"),
+        ({"format": "kitti"}, "data: Input tag 'kitti'"),
+        ({"format": "voc", "size": 3}, "data.voc.size: "),
         ({}, "data: "),
     ],
 )
@@ -105,6 +111,43 @@ def test_a_damaged_data_section_is_one_line(data: Any, what: str, tmp_path: Path
     root = None if data.get("format") == "synthetic" else tmp_path
     with pytest.raises(UserError, match=f"^{tmp_path / 'manifest.json'}: {what}.*; export the bundle again$"):
         bundle_dataset(Bundle(tmp_path, {"data": data, "classes": CLASSES}), root, "val")
+
+
+@pytest.fixture(scope="module")
+def voc_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: a run on frames of three sizes, some smaller than the crop and some larger."""
+    folder = tmp_path_factory.mktemp("voc")
+    write_voc(folder / "VOCdevkit")
+    file = write_recipe(folder / "r.yaml", folder / "VOCdevkit")
+    overrides = ["data.format=voc", "train.iterations=2", "train.crop=[48, 48]", "evaluate.every=1"]
+    train(load_recipe(str(file), overrides), "student", folder / "run", device="cpu")
+    return folder / "run"
+
+
+def test_frames_of_different_sizes_are_trained_on_and_scored(voc_run: Path) -> None:
+    summary = json.loads((voc_run / "summary.json").read_text())
+    records = [json.loads(line) for line in (voc_run / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["kind"] == "evaluate"] == [1, 2]
+    result = evaluated(voc_run)
+    assert (result["images"], len(result["classes"])) == (4, 21)
+    for key in ("miou", "pixel_accuracy", "boundary_iou"):
+        assert result[key] == pytest.approx(summary[key])
+
+
+def test_a_bundle_of_frames_of_different_sizes_needs_a_size(
+    voc_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Content] = []
+    monkeypatch.setattr(deploy, "write_bundle", lambda path, content, replace: written.append(content))
+    with pytest.raises(
+        UserError, match=r"run: the frames of its data set differ in size, .* pass --size HxW"
+    ):
+        export_run(voc_run, tmp_path / "bundle")
+    export_run(voc_run, tmp_path / "bundle", size=(48, 64))
+    (content,) = written
+    assert content.size == (48, 64)
+    bundle = Bundle(tmp_path, {"data": content.data, "classes": content.classes})
+    assert len(bundle_dataset(bundle, voc_run.parent / "VOCdevkit" / "VOC2012", "train")) == 4
 
 
 def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path: Path) -> None:

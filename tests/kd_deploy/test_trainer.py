@@ -21,6 +21,8 @@ from torch import Tensor
 
 from kd_deploy import trainer
 from kd_deploy.config.load import load_recipe
+from kd_deploy.data.dataset import open_dataset
+from kd_deploy.data.stream import Stream
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.train import distill, train
@@ -121,7 +123,7 @@ def test_resuming_a_finished_run_changes_nothing(
     recipe = load_recipe(str(deeplab.recipe), ["train.iterations=2", "evaluate.every=2"])
     first = train(recipe, "student", tmp_path / "run", device="cpu")
     before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
-    monkeypatch.setattr("kd_deploy.train._commit", lambda: "another")
+    monkeypatch.setattr("kd_deploy.summary._commit", lambda: "another")
     assert train(recipe, "student", tmp_path / "run", device="cpu", resume=True) == first
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
 
@@ -132,6 +134,7 @@ def test_every_term_is_logged_by_name_and_adds_up(deeplab: Any) -> None:
     terms = {"ce", "kd", "bpkd.body"}
     for record in logged:
         expected = {"kind", "step", "loss", "lr", *terms, *(f"{term}.weighted" for term in terms)}
+        expected |= {f"{term}.gradient" for term in terms}
         assert record.keys() == expected
         assert all(math.isfinite(record[term]) and record[term] > 0 for term in terms)
         assert record["loss"] == pytest.approx(sum(record[f"{term}.weighted"] for term in terms))
@@ -226,8 +229,40 @@ def test_a_loss_that_is_not_finite_stops_the_run(deeplab: Any, tmp_path: Path) -
         str(deeplab.recipe),
         ["train.optimizer.name=sgd", "train.lr=1e30", "train.iterations=6", "evaluate.every=6"],
     )
-    with pytest.raises(UserError, match=r"run: at step 3 the loss term \w+ is (nan|inf); lower train"):
+    with pytest.raises(UserError, match=r"run: at step 2 ce is nan: the student's logits are not .*; lower"):
         train(recipe, "student", tmp_path / "run", device="cpu")
+    assert Run.open(tmp_path / "run").load_checkpoint("last") is None  # its weights are not worth it
+
+
+def test_a_teacher_that_is_not_finite_stops_the_run_after_saving(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The term, the step and the picture are named; what is saved goes on as if nothing had happened."""
+    recipe = load_recipe(str(deeplab.recipe))
+    with monkeypatch.context() as patch:
+        outputs = Trainer._outputs
+
+        def spoil(self: Trainer, images: Tensor) -> Any:
+            student, teacher = outputs(self, images)
+            if self.step == 5 and teacher is not None:
+                teacher.logits[1] = float("nan")
+            return student, teacher
+
+        patch.setattr(Trainer, "_outputs", spoil)
+        with pytest.raises(UserError) as caught:
+            distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu")
+    batch = recipe.train.batch_size
+    name = Stream(open_dataset(recipe.data, "train"), recipe.train).name(5 * batch + 1)
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'}: at step 6 kd is nan: the teacher's logits are not finite on {name}; evaluate that "
+        "teacher, or leave them out (the run is saved at step 5)"
+    )
+    state = Run.open(tmp_path / "run").load_checkpoint("last")
+    assert state is not None
+    assert state["step"] == 5
+    assert all(torch.isfinite(x).all() for x in state["network"].values())
+    distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu", resume=True)
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_low_precision_trains_and_is_named(deeplab: Any, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_the_export_extra_suffices_to_export() -> None:
         "ruamel": "ruamel.yaml",
         "segmentation_models_pytorch": "segmentation-models-pytorch",
         "huggingface_hub": "segmentation-models-pytorch",  # which brings it
+        "PIL": "segmentation-models-pytorch",  # as well
         "pydantic_core": "pydantic",
         "typing_extensions": "pydantic",
     }

@@ -1,9 +1,10 @@
 """Boundary and relation distillation, from the backbone's features alone.
 
-Paper: Distilling Object Boundaries and Relations for Compact Segmentation (BRD, arXiv 2401.13174). Its operators
-are not public and no code was released: this is our reconstruction from what the paper states, explicit
-boundaries out of the backbone's hierarchical features, self-relations of the pixels as the bridge, nothing left at
-inference. Ours: every formula below, the constants, and what ignored positions do. The terms know no labels; a
+Paper: Boundary and Relation Distillation for Semantic Segmentation (Zhang et al., arXiv 2401.13174; later versions
+are called Towards Customized Knowledge Distillation for Chip-Level Dense Image Predictions). Its operators are not
+known to us and no code was released: this is our reconstruction from what the abstract states, explicit boundaries out
+of the backbone's hierarchical features, self-relations of the pixels as the bridge, nothing left at inference.
+Ours: every formula below, the constants, and what ignored positions do. The terms know no labels; a
 permutation of either network's channels changes nothing.
 """
 

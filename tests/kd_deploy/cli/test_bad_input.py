@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from kd_deploy.runtime.bundle import Bundle
-from tests.conftest import draw
 from tests.kd_deploy.cli.conftest import start
 
 
@@ -92,14 +91,6 @@ def other_mask_size(root: Path) -> Path:
     return root / "trainannot" / "001.png"
 
 
-def other_frame_size(root: Path) -> Path:
-    for folder, suffix, image in zip(
-        ("train", "trainannot"), (".jpg", ".png"), draw(0, (48, 64)), strict=True
-    ):
-        cv2.imwrite(str(root / folder / f"003{suffix}"), image)
-    return root / "train" / "003.jpg"
-
-
 DAMAGES = {
     "root missing": drop,
     "root empty": empty,
@@ -110,7 +101,6 @@ DAMAGES = {
     "truncated val": cut("val/003.jpg"),
     "foreign id": foreign_id,
     "mask size": other_mask_size,
-    "frame size": other_frame_size,
 }
 
 

@@ -107,7 +107,8 @@ def test_the_plain_recipe_is_good(recipe: Any) -> None:
         (
             "format: synthetic",
             "format: synthetc",
-            "2: data.format: 'synthetc' is not one of camvid, synthetic (did you mean 'synthetic'?)",
+            "2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, synthetic "
+            "(did you mean 'synthetic'?)",
         ),
         ("format: synthetic", "format: camvid", "1: data.root: missing key"),
         (
@@ -166,7 +167,8 @@ def test_every_problem_comes_at_once_in_the_order_of_the_lines(recipe: Any) -> N
         overrides=("train.optimizer.nam=1", "nonsense", "evaluate.every=0"),
     )
     assert found == [
-        "r.yaml:2: data.format: 'synthetc' is not one of camvid, synthetic (did you mean 'synthetic'?)",
+        "r.yaml:2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, "
+        "synthetic (did you mean 'synthetic'?)",
         "r.yaml:3: student.encoder: missing key",
         "r.yaml:7: teacher.encodr: the tag !!python/name:os.system is not allowed; "
         "a recipe holds plain values only",
@@ -233,6 +235,22 @@ def test_no_word_of_pydantic_comes_through(recipe: Any) -> None:
                 )
             ],
             "14: distill[0].schedule.start: the schedule is zero throughout; leave the term out instead",
+        ),
+        (
+            [("    weight: 1", "    weight: 1\n    schedule:\n      kind: warmup\n      over: [0, 101]")],
+            "14: distill[0].schedule.over: ends at step 101, outside the run: train.iterations is 100",
+        ),
+        (
+            [("    weight: 1", "    weight: 1\n    schedule:\n      kind: linear\n      over: [9, 3]")],
+            "14: distill[0].schedule.over: must be a first and a later step, not [9, 3]",
+        ),
+        (
+            [("    weight: 1", "    weight: 1\n    schedule:\n      kind: warmup")],
+            "12: distill[0].schedule.over: a warm-up needs its steps: over: [0, 1500]",
+        ),
+        (
+            [("train:\n", "supervised: {schedule: {kind: poly, end: 0, over: [0, 200]}}\ntrain:\n")],
+            "12: supervised.schedule.over: ends at step 200, outside the run: train.iterations is 100",
         ),
         (
             [("crop: [64, 64]", "crop: [64, 64]\n  lr_schedule:\n    warmup: 100")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +12,7 @@ from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Recipe
 from kd_deploy.config.section import Section
 from kd_deploy.config.terms import Schedule, Term
+from kd_deploy.distill.methods import LEARNED, METHODS
 
 
 def sections(annotation: Any) -> list[type[Section]]:
@@ -27,23 +29,37 @@ def test_every_section_refuses_unknown_keys_and_non_numbers(section: type[Sectio
     assert section.model_config["allow_inf_nan"] is False
 
 
-def test_the_methods() -> None:
-    terms = get_args(get_args(Term)[0])
-    methods = [get_args(term.model_fields["method"].annotation)[0] for term in terms]
-    assert methods == ["kd", "cwd", "bpkd.body", "bpkd.edge"]
+TERMS = {get_args(term.model_fields["method"].annotation)[0]: term for term in get_args(get_args(Term)[0])}
 
 
-def test_the_defaults_of_the_options_are_those_of_methods_md() -> None:
-    defaults = {
-        get_args(term.model_fields["method"].annotation)[0]: term.model_fields["options"].default.model_dump()
-        for term in get_args(get_args(Term)[0])
+def test_the_terms_are_the_methods() -> None:
+    assert list(TERMS) == [*METHODS, *LEARNED]
+
+
+@pytest.mark.parametrize("method", TERMS)
+def test_the_options_are_those_of_the_function_with_its_defaults(method: str) -> None:
+    options = TERMS[method].model_fields["options"].default.model_dump()
+    parameters = inspect.signature({**METHODS, **LEARNED}[method]).parameters.values()
+    keywords = {
+        p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "ignore_index"
     }
-    assert defaults == {
-        "kd": {"temperature": 1.0},
-        "cwd": {"temperature": 4.0},
-        "bpkd.body": {"edge_width": 7, "temperature": 4.0},
-        "bpkd.edge": {"edge_width": 7, "temperature": 4.0, "alpha": 2.0, "normalizer": "class"},
-    }
+    assert options == keywords
+
+
+def test_the_usual_taps() -> None:
+    usual = {method: term.model_fields["taps"].default for method, term in TERMS.items()}
+    logits = {method for method, taps in usual.items() if taps == ("logits",)}
+    assert logits == {"kd", "cwd", "bpkd.body", "bpkd.edge", "icsd", "dist"}
+    assert usual["brd.boundary"] == ("stage1", "stage2", "stage3", "stage4")
+    assert {len(taps) for method, taps in usual.items() if method != "brd.boundary"} == {1}
+
+
+def test_a_term_is_named_by_its_method_and_its_unusual_taps() -> None:
+    distill = (
+        "[{method: cwd, weight: 3}, {method: cwd, weight: 50, taps: [decoder]}, {method: at, weight: 1}]"
+    )
+    names = [term.name for term in load_recipe("demo", [f"distill={distill}"]).distill]
+    assert names == ["cwd", "cwd@decoder", "at"]
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -55,6 +71,7 @@ def test_a_recipe_cannot_be_changed() -> None:
 def test_a_schedule_that_is_ever_above_zero_is_fine() -> None:
     assert Schedule(kind="linear", start=0).end == 1
     assert Schedule(kind="cosine", end=0).start == 1
+    assert Schedule(kind="warmup", over=(0, 5)).start == 0
     with pytest.raises(ValidationError, match="zero throughout"):
         Schedule(kind="constant", start=0)
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kd_deploy import progress
 from kd_deploy.config.data import CamVidData, SyntheticData
+from kd_deploy.data import dataset as module
 from kd_deploy.data import synthetic
 from kd_deploy.data.dataset import frames, open_dataset, verify
 from kd_deploy.data.synthetic import Synthetic
@@ -60,6 +62,26 @@ def test_verify_refuses_an_empty_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Numbered, "__len__", lambda self: 0)
     with pytest.raises(UserError, match="holds no frame"):
         verify(Numbered())
+
+
+def test_verify_reads_a_large_split_in_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "VERIFIED", 5)
+    dataset = Numbered()
+    assert verify(dataset) == (4, 6)
+    assert sorted(dataset.reads) == [0, 5, 10, 14, 19]
+    assert capsys.readouterr().err == ""  # quick work is silent
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
+    verify(dataset)
+    monkeypatch.setattr(module, "VERIFIED", 20)
+    verify(dataset)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("check 5 of 20 frames: 1/5")
+    assert lines[-1].startswith("check 20 frames: 20/20")
+    monkeypatch.setenv("RANK", "1")
+    verify(dataset)
+    assert capsys.readouterr().err == ""  # the first process says it
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

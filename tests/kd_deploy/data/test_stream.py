@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from kd_deploy.config.schema import Augment, Train
 from kd_deploy.data.camvid import CamVid
-from kd_deploy.data.stream import MEAN_COLOR, Stream, loader
+from kd_deploy.data.stream import MEAN_COLOR, RandomScale, Stream, loader
+from kd_deploy.data.voc import Voc
 from kd_deploy.runtime.frames import Frame
 from tests.conftest import write_camvid
+from tests.kd_deploy.data.trees import write_voc
 
 PLAIN = Augment(scale=(1.0, 1.0), flip=False, color=0.0)
 
@@ -23,7 +27,7 @@ def settings(**changes: object) -> Train:
 
 
 def stream(camvid: Path, **changes: object) -> Stream:
-    return Stream(CamVid(camvid, "train"), settings(**changes), (64, 96))
+    return Stream(CamVid(camvid, "train"), settings(**changes))
 
 
 def test_a_sample_depends_on_seed_and_number_alone(camvid: Path) -> None:
@@ -64,7 +68,7 @@ class Pressing(Stream):
 
 
 def test_ctrl_c_does_not_reach_the_workers(camvid: Path) -> None:
-    samples = Pressing(CamVid(camvid, "train"), settings(), (64, 96))
+    samples = Pressing(CamVid(camvid, "train"), settings())
     assert len(list(loader(samples, settings(workers=1), start=6))) == 2
 
 
@@ -102,7 +106,7 @@ def test_picture_and_label_move_together() -> None:
             return Frame("marked", np.repeat(label[..., None] * 200, 3, axis=2), label)
 
     augment = Augment(scale=(0.5, 2.0), flip=True, color=0.0)
-    samples = Stream(Marked(), settings(augment=augment, crop=(64, 96)), (64, 96))
+    samples = Stream(Marked(), settings(augment=augment, crop=(64, 96)))
     flipped = 0
     for k in range(12):
         image, label = samples[k]
@@ -111,6 +115,34 @@ def test_picture_and_label_move_together() -> None:
         assert agree > 0.97  # bilinear against nearest differ on the outline
         flipped += int((label == 1).nonzero()[:, 1].float().mean() > 48) if (label == 1).any() else 0
     assert 0 < flipped < 12
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (33, 71)])
+def test_the_random_scale_is_scale_jitters(size: tuple[int, int]) -> None:
+    """Bit for bit, where all frames have one size; ScaleJitter takes it as (width, height)."""
+    image = tv_tensors.Image(torch.randint(0, 256, (3, *size), dtype=torch.uint8))
+    label = tv_tensors.Mask(torch.randint(0, 12, size, dtype=torch.uint8))
+    before, after = v2.ScaleJitter(size[::-1], (0.5, 2.0), antialias=True), RandomScale(0.5, 2.0)
+    for seed in range(20):
+        results = []
+        for transform in (before, after):
+            torch.manual_seed(seed)
+            results.append((*transform(image, label), torch.rand(1)))
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_the_random_scale_is_of_each_frames_own_size() -> None:
+    scale = RandomScale(0.5, 0.5)
+    for size, scaled in (((64, 96), (32, 48)), ((80, 81), (40, 40)), ((1, 9), (1, 4))):
+        assert scale(tv_tensors.Mask(torch.zeros(size, dtype=torch.uint8))).shape == scaled
+
+
+def test_frames_of_any_size_give_samples_of_one(tmp_path: Path) -> None:
+    samples = Stream(Voc(write_voc(tmp_path), "train"), settings(crop=(48, 48)))
+    for k in range(12):
+        image, label = samples[k]
+        assert (image.shape, label.shape) == ((3, 48, 48), (48, 48))
+        assert (label != 255).any()
 
 
 def test_padding_of_a_crop_is_ignored(camvid: Path) -> None:

@@ -40,6 +40,26 @@ def test_logits_are_the_networks_own_on_normalised_pictures(segmenter: Segmenter
 
 
 @torch.no_grad()
+def test_the_taps_are_as_declared(segmenter: Segmenter) -> None:
+    declared = segmenter.taps
+    assert list(declared) == ["stage1", "stage2", "stage3", "stage4", "decoder", "logits"]
+    outputs = segmenter(torch.zeros(2, 3, 64, 96), list(declared))
+    for name, tap in declared.items():
+        assert outputs.taps[name].shape == (2, tap.channels, 64 // tap.stride, 96 // tap.stride), name
+    assert outputs.taps["logits"] is outputs.logits
+    assert list(segmenter(torch.zeros(2, 3, 64, 96), ["stage2"]).taps) == ["stage2"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("arch", "encoder"), [("deeplabv3plus", "resnet18"), ("segformer", "mit_b2")])
+def test_a_teachers_taps_are_as_declared(arch: str, encoder: str) -> None:
+    teacher = build(arch, encoder, 3).eval()
+    outputs = teacher(torch.zeros(1, 3, 64, 64), list(teacher.taps))
+    found = {name: (64 // x.shape[-1], x.shape[1]) for name, x in outputs.taps.items()}
+    assert found == {name: (tap.stride, tap.channels) for name, tap in teacher.taps.items()}
+
+
+@torch.no_grad()
 def test_predict_upsamples_before_the_argmax(segmenter: Segmenter) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 96)).float()
     full = F.interpolate(segmenter(images).logits, size=(64, 96), mode="bilinear", align_corners=False)

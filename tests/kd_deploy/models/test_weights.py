@@ -65,12 +65,18 @@ def test_none_is_drawn_from_the_seed() -> None:
 def test_a_checkpoint_of_another_network(segmenter: Segmenter, tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     write_weights(segmenter.network.state_dict(), file)
-    message = refusal(file, classes=11)
-    assert "another network than student (segformer on mit_b0, 11 classes)" in message
-    assert "is (4," in message
-    assert "expected (11," in message
-    write_weights(build("deeplabv3plus", "mobilenet_v2", 4).network.state_dict(), file)
-    assert "is missing" in refusal(file)
+    assert f"{file}: the student has 4 classes, the data set 11; give" in refusal(file, classes=11)
+    write_weights(build("deeplabv3plus", "mobilenet_v2", 11).network.state_dict(), file)
+    message = refusal(file)
+    assert "another network than student (segformer on mit_b0, 4 classes)" in message
+    assert "is missing" in message
+    wider = {
+        k: torch.cat([v, v]) if k == "encoder.norm1.bias" else v
+        for k, v in segmenter.network.state_dict().items()
+    }
+    write_weights(wider, file)
+    message = refusal(file)
+    assert "encoder.norm1.bias is (64,), expected (32,)" in message
     write_weights({**segmenter.network.state_dict(), "extra": torch.zeros(1)}, file)
     assert "extra is not one of its keys" in refusal(file)
 

@@ -7,25 +7,25 @@ import torch
 import torch.nn.functional as F
 
 from kd_deploy.distill.methods.kd import pixel_kd_loss
-from tests.kd_deploy.distill.tester import Array, LabelFreeTester, images, reference_kl, reference_valid
+from tests.kd_deploy.distill.reference import Array, images, kl, mean
+from tests.kd_deploy.distill.tester import ShiftInvariantTester
 
 
 def reference(student: Array, teacher: Array, labels: Any, temperature: float) -> float:
     losses = []
-    for zs, zt, truth in images(student, teacher, labels):
-        positions = np.argwhere(reference_valid(truth, *zs.shape[1:]))
-        terms = [reference_kl(zt[:, i, j] / temperature, zs[:, i, j] / temperature) for i, j in positions]
-        losses.append(temperature**2 * np.mean(terms) if terms else 0.0)
-    return float(np.mean(losses))
+    for zs, zt, valid in images(student, teacher, labels):
+        terms = [kl(zt[:, i, j] / temperature, zs[:, i, j] / temperature) for i, j in np.argwhere(valid)]
+        losses.append(temperature**2 * mean(terms))
+    return mean(losses)
 
 
-class TestPixelKD(LabelFreeTester):
+class TestPixelKD(ShiftInvariantTester):
     loss = staticmethod(pixel_kd_loss)
     reference = staticmethod(partial(reference, temperature=1.0))
     invariant_to = "position"
 
 
-class TestPixelKDAtTemperature3(LabelFreeTester):
+class TestPixelKDAtTemperature3(ShiftInvariantTester):
     loss = staticmethod(partial(pixel_kd_loss, temperature=3.0))
     reference = staticmethod(partial(reference, temperature=3.0))
     invariant_to = "position"

@@ -4,19 +4,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_deploy.distill.methods.bpkd import body_loss, edge_loss, edge_masks
-from tests.kd_deploy.distill.tester import (
+from tests.kd_deploy.distill.inputs import random_labels
+from tests.kd_deploy.distill.reference import (
     IGNORED,
     Array,
     Labels,
-    LogitLossTester,
     images,
-    random_labels,
-    reference_kl,
-    reference_pool,
-    reference_valid,
+    kl,
+    mean,
+    pool,
+    valid_positions,
 )
+from tests.kd_deploy.distill.tester import LogitLossTester
 
 T = 4.0
 
@@ -25,14 +27,13 @@ def reference_masks(truth: Labels, classes: int, height: int, width: int, edge_w
     """M (C,height,width) of one image (H,W), pixel by pixel from the definition of dilation and erosion."""
     radius = edge_width // 2
     edges = np.zeros((classes, *truth.shape))
-    for c, i, j in np.ndindex(edges.shape):
+    for i, j in np.argwhere(truth != IGNORED):
         window = truth[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1]
-        dilated = np.max(window == c)
-        eroded = np.min((window == c) | (window == IGNORED))
-        if truth[i, j] != IGNORED:
-            edges[c, i, j] = float(dilated) - float(eroded)
-    valid = reference_valid(truth, height, width)
-    return np.array([reference_pool(edge, height, width) * valid for edge in edges])
+        for c in np.unique(window[window != IGNORED]):
+            eroded = np.all((window == c) | (window == IGNORED))
+            edges[c, i, j] = 1.0 - float(eroded)  # c is in the window: the dilation has it
+    valid = valid_positions(truth, height, width)
+    return np.array([pool(edge, height, width) * valid for edge in edges])
 
 
 def reference_edge(
@@ -44,31 +45,29 @@ def reference_edge(
     alpha: float = 2.0,
 ) -> float:
     losses = []
-    for zs, zt, truth in images(student, teacher, labels):
+    for (zs, zt, _), truth in zip(images(student, teacher, labels), labels, strict=True):
         masks = reference_masks(truth, *zs.shape, edge_width)
         sums, cells = np.zeros(len(zs)), np.zeros(len(zs))
-        for c, i, j in np.argwhere(masks > 0):
+        for i, j in np.argwhere(masks.any(0)):
             mask = masks[:, i, j]
-            phi = T**2 * reference_kl(zt[:, i, j] * mask / T, zs[:, i, j] * mask / T)
-            sums[c] += phi * mask[c]
-            cells[c] += 1
+            phi = T**2 * kl(zt[:, i, j] * mask / T, zs[:, i, j] * mask / T)
+            for c in np.flatnonzero(mask):
+                sums[c] += phi * mask[c]
+                cells[c] += 1
         if normalizer == "mask":
             losses.append(alpha * sums.sum() / max(cells.sum(), 1))
         else:
             losses.append(sum(alpha / n * total for total, n in zip(sums, cells, strict=True) if n))
-    return float(np.mean(losses))
+    return mean(losses)
 
 
 def reference_body(student: Array, teacher: Array, labels: Any, edge_width: int) -> float:
     losses = []
-    for zs, zt, truth in images(student, teacher, labels):
-        valid = reference_valid(truth, *zs.shape[1:])
+    for (zs, zt, valid), truth in zip(images(student, teacher, labels), labels, strict=True):
         body = 1 - reference_masks(truth, *zs.shape, edge_width)
-        terms = [
-            reference_kl((t * m)[valid] / T, (s * m)[valid] / T) for s, t, m in zip(zs, zt, body, strict=True)
-        ]
-        losses.append(T**2 * np.mean(terms))
-    return float(np.mean(losses))
+        terms = [kl((t * m)[valid] / T, (s * m)[valid] / T) for s, t, m in zip(zs, zt, body, strict=True)]
+        losses.append(T**2 * mean(terms))
+    return mean(losses)
 
 
 class TestEdgeLoss(LogitLossTester):
@@ -141,3 +140,26 @@ def test_an_unknown_normalizer_is_refused() -> None:
     logits, labels = torch.zeros(1, 2, 2, 2), torch.zeros(1, 4, 4, dtype=torch.int64)
     with pytest.raises(ValueError, match="unknown normalizer 'pixel'"):
         edge_loss(logits, logits, labels, normalizer="pixel")  # type: ignore[arg-type]
+
+
+class Allocations(TorchDispatchMode):
+    """The bytes of the biggest tensor that an operation returned."""
+
+    biggest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(x, torch.Tensor):
+                self.biggest = max(self.biggest, x.untyped_storage().nbytes())
+        return result
+
+
+def test_masks_need_no_one_hot_labels() -> None:
+    classes, side = 150, 512
+    labels = random_labels(np.random.default_rng(0), (1, side, side), classes, 0.1)
+    with Allocations() as seen:
+        masks = edge_masks(labels, classes, (128, 128))
+    assert masks.count_nonzero() > 0
+    one_hot = classes * side * side  # bytes, as bool
+    assert masks.numel() * 4 <= seen.biggest <= one_hot / 3

@@ -1,0 +1,106 @@
+"""From a recipe to everything that a training needs: data, networks, objective, device. Nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
+
+from kd_deploy.config.data import SyntheticData
+from kd_deploy.config.schema import Recipe, Train
+from kd_deploy.config.terms import Supervised
+from kd_deploy.data.dataset import Dataset, open_dataset, verify
+from kd_deploy.device import make_device
+from kd_deploy.distill.objective import Objective
+from kd_deploy.models.segmenter import Segmenter
+from kd_deploy.models.weights import load, make
+from kd_deploy.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of one training.
+
+    Attributes:
+        recipe: with an absolute data root: a run is read from other folders than it was started in.
+        role: teacher or student, the one that is trained.
+        datasets: train and val.
+        segmenter: the network that is trained.
+        teacher: the frozen one, or None where the labels alone teach.
+    """
+
+    recipe: Recipe
+    role: str
+    datasets: tuple[Dataset, Dataset]
+    segmenter: Segmenter
+    teacher: Segmenter | None
+    objective: Objective
+    accelerator: Accelerator
+
+    @property
+    def settings(self) -> Train:
+        return self.recipe.training(self.role)
+
+
+def assemble(recipe: Recipe, role: str, *, teacher: str | None, device: str) -> Assembly:
+    """Everything that trains `role`, from the labels alone or, with a `teacher` (run, file or hub:ID), its terms.
+
+    Raises:
+        UserError: the data, a network or the wiring of the terms is wrong.
+        MissingComponentError: cuda was asked for and is not there.
+    """
+    recipe = _with_absolute_root(recipe)
+    datasets = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
+    for dataset in datasets:
+        verify(dataset)
+    classes = len(datasets[0].classes)
+    settings = recipe.training(role)
+    accelerator = make_accelerator(device, settings)
+    torch.manual_seed(settings.seed)
+    segmenter = make(recipe.network(role), classes, key=role)
+    guide = load(recipe.teacher, teacher, classes, key="teacher") if teacher else None
+    if guide:
+        taps = {"student": segmenter.taps, "teacher": guide.taps}
+        objective = Objective(recipe.supervised, recipe.distill, iterations=settings.iterations, **taps)
+    else:  # a schedule of the recipe's plays labels against teacher, and here is none
+        objective = Objective(Supervised(), iterations=settings.iterations)
+    return Assembly(recipe, role, datasets, segmenter, guide, objective, accelerator)
+
+
+def _with_absolute_root(recipe: Recipe) -> Recipe:
+    if isinstance(recipe.data, SyntheticData):
+        return recipe
+    data = recipe.data.model_copy(update={"root": recipe.data.root.resolve()})
+    return recipe.model_copy(update={"data": data})
+
+
+def make_accelerator(device: str, settings: Train) -> Accelerator:
+    """Accelerate's device, precision and process group; `device` is auto, cpu or cuda.
+
+    Raises:
+        MissingComponentError: cuda was asked for and is not there.
+        UserError: the device has no such precision, or the processes cannot share a batch.
+    """
+    asked = make_device(device)
+    if asked.type == "cpu" and settings.precision == "fp16":
+        raise UserError("train.precision: fp16 needs a GPU; on a CPU set it to bf16 or fp32")
+    mixed = "no" if settings.precision == "fp32" else settings.precision
+    AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a run, and this one may differ
+    # The batch size of a recipe is global: more processes share it, and the losses stay the same.
+    shared = DataLoaderConfiguration(split_batches=True)
+    accelerator = Accelerator(cpu=asked.type == "cpu", mixed_precision=mixed, dataloader_config=shared)
+    if accelerator.device.type != asked.type:
+        raise UserError(
+            f"--device {device}: Accelerate took {accelerator.device.type} instead of {asked.type}; unset the "
+            "ACCELERATE_* environment variables"
+        )
+    share, rest = divmod(settings.batch_size, accelerator.num_processes)
+    if rest or share < 2:  # batch norm of a pooled branch needs two
+        raise UserError(
+            f"train.batch_size: {settings.batch_size} cannot be shared by {accelerator.num_processes} processes; "
+            f"give a multiple of {accelerator.num_processes} that leaves each two pictures or more"
+        )
+    return accelerator
