@@ -225,7 +225,7 @@ def test_no_word_of_pydantic_comes_through(recipe: Any) -> None:
                     "    weight: 1\n  - method: cwd\n    weight: 1\n  - method: kd\n    weight: 2",
                 )
             ],
-            "14: distill[2].method: 'kd' stands twice; logs name a term by its method",
+            "14: distill[2].method: 'kd' stands twice; logs name a term by its method and taps",
         ),
         (
             [
