@@ -7,7 +7,7 @@ is taken to have a valid position. `losses.py` checks each of them against ours 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -62,18 +62,32 @@ def bpkd_body(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: 
 
 
 def icsd(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    return _icsd(student, teacher, labels, unbound=False)
+
+
+def icsd_unbound(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """The loop over pairs by someone who knows autograd: indexing writes a whole gradient for each pair."""
+    return _icsd(student, teacher, labels, unbound=True)
+
+
+def _icsd(student: Tensor, teacher: Tensor, labels: Tensor, *, unbound: bool) -> Tensor:
     total = student.new_zeros(())
     for s, t in _images(student, teacher, labels):
-        matrices = [F.normalize(_interclass_matrix(z), dim=1) for z in (s, t)]
+        matrices = [F.normalize(_interclass_matrix(z, unbound), dim=1) for z in (s, t)]
         total = total + (matrices[1] - matrices[0]).square().mean()
     return total / len(student)
 
 
-def _interclass_matrix(logits: Tensor) -> Tensor:
+def _interclass_matrix(logits: Tensor, unbound: bool) -> Tensor:
     """KL(P_i || P_j) for every pair of the classes of one image (C,N)."""
     log_p = logits.log_softmax(1)
-    planes = list(zip(log_p.exp().unbind(), log_p.unbind(), strict=True))
-    rows = [torch.stack([(p_i * (log_i - log_j)).sum() for _, log_j in planes]) for p_i, log_i in planes]
+    p = log_p.exp()
+    every = range(len(logits))
+    if unbound:
+        planes = list(zip(p.unbind(), log_p.unbind(), strict=True))
+        rows = [torch.stack([(p_i * (log_i - log_j)).sum() for _, log_j in planes]) for p_i, log_i in planes]
+    else:
+        rows = [torch.stack([(p[i] * (log_p[i] - log_p[j])).sum() for j in every]) for i in every]
     return torch.stack(rows)
 
 
@@ -197,3 +211,23 @@ def _kl(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
     """Sum of KL(softmax(teacher) || softmax(student)) over everything."""
     log_s, log_t = student.log_softmax(dim), teacher.log_softmax(dim)
     return (log_t.exp() * (log_t - log_s)).sum()
+
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+LOGITS: dict[str, Loss] = {
+    "kd": kd,
+    "cwd": cwd,
+    "bpkd.edge": bpkd_edge,
+    "bpkd.body": bpkd_body,
+    "icsd": icsd,
+    "dist": dist,
+}
+FEATURES: dict[str, Loss] = {
+    "skd": skd,
+    "ifvd": ifvd,
+    "cirkd": cirkd,
+    "brd.relation": brd_relation,
+    "at": at,
+}
+"""Those that read one tensor of each network, by the method's name; brd.boundary reads several, mgd learns."""

@@ -26,7 +26,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from timing import describe, interleaved, say, street, table, write_results
+from timing import describe, interleaved, positive, say, street, table, write_results
 from torch import Tensor, nn
 
 from kd_deploy.assemble import make_accelerator
@@ -123,11 +123,11 @@ class Step:
         self.accelerator.backward(loss)
 
     def times(self, repeats: int) -> dict[str, list[float]]:
-        """Milliseconds of every part; the optimiser steps with the gradients of the student's turn."""
+        """Milliseconds of every part; the optimiser steps with the gradients of the turns before."""
         parts = {
+            "student": self.supervised,
             "teacher": self.of_teacher,
             "terms": self.distilled,
-            "student": self.supervised,
             "optimiser": self.learn,
             "student + teacher": self.networks,
             "step": self.whole,
@@ -187,7 +187,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
     parser.add_argument("--teacher-encoder", help="a smaller one than the recipe's, for a CPU: resnet18")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=positive, default=20)
     parser.add_argument("--json", type=Path, help="a file for every sample")
     return parser
 

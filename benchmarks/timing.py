@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 import weakref
@@ -28,6 +29,13 @@ def describe(device: torch.device) -> str:
         f"{device.type}: {where}, {torch.get_num_threads()} CPU threads{load}, torch {torch.__version__}, "
         f"Python {facts['python']}, {facts['date']}"
     )
+
+
+def positive(text: str) -> int:
+    """An option's whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero, not {text!r}")
+    return int(text)
 
 
 def say(text: str) -> None:
