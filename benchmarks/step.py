@@ -35,11 +35,11 @@ from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import READERS
 from kd_deploy.data.synthetic import Synthetic
 from kd_deploy.distill.objective import Objective, cross_entropy
-from kd_deploy.finite import Finite
 from kd_deploy.models.segmenter import Outputs
 from kd_deploy.models.weights import make
 from kd_deploy.optim import make_optimizer, make_scheduler
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.verdict import Verdict
 
 METHODS = ("kd", "cwd", "bpkd", "aicsd", "brd")
 TARGET = 5
@@ -66,9 +66,7 @@ class Step:
         terms = copy(objective)  # with the same adapters
         terms.parts = objective.parts[1:]
         self.taps = objective.taps
-        optimizer = make_optimizer(
-            self.settings, nn.ModuleList([student, objective.adapters.to(self.device)])
-        )
+        optimizer = make_optimizer(self.settings, student, objective.adapters.to(self.device))
         self.model, self.optimizer = self.accelerator.prepare(student, optimizer)
         self.objective: nn.Module = objective
         self.terms: nn.Module = terms
@@ -113,9 +111,9 @@ class Step:
 
     def whole(self) -> None:
         losses = self.objective(self.of_student(), self.of_teacher(), self.labels, step=self.at)
-        finite = Finite(losses.total, self.accelerator)
+        verdict = Verdict(losses.total, False, self.accelerator)
         self._backward(losses.total)
-        if not finite:
+        if not verdict.finite():
             raise SystemExit("a loss is not finite, which would change the times")
         self.learn()
 

@@ -14,14 +14,26 @@ from kd_deploy.runtime.segment import segment
 def score(model: Model, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Result:
     """The scores over every frame of `dataset`, each at the size that the data set gives it: frames of another
     size than the model's are resized for it, and the mask is brought back to the label map's."""
-    total = Score(dataset.classes)
-    for number, frame in enumerate(frames(dataset), start=1):
+    return count(model, dataset, progress=progress).result()
+
+
+def count(
+    model: Model,
+    dataset: Dataset,
+    process: int = 0,
+    processes: int = 1,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Score:
+    """What `process` of several adds to the score: every frame is scored by one of them."""
+    total, share = Score(dataset.classes), range(process, len(dataset), processes)
+    for number, frame in enumerate(frames(dataset, share), start=1):
         if frame.label is None:
             raise ValueError(f"{frame.name}: has no label")
         total.update(frame.label, segment(model, frame.image), frame.name)
         if progress:
-            progress(number, len(dataset))
-    return total.result()
+            progress(number, len(share))
+    return total
 
 
 def to_json(result: Result, model: Model) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 
@@ -13,10 +14,17 @@ def ignore_interrupt(worker: int) -> None:
 
 
 class Interrupt:
-    """While active the first Ctrl-C only sets `asked`; a second one interrupts at once."""
+    """While active the first Ctrl-C only sets `asked`; another one, seconds later, interrupts at once.
+
+    A launcher such as torchrun hands on the Ctrl-C that the terminal has already sent to all.
+    """
+
+    ECHO = 3.0
+    """Seconds in which the same Ctrl-C may come again."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._since = 0.0
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
@@ -24,9 +32,10 @@ class Interrupt:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and time.monotonic() - self._since > self.ECHO:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self._since = True, time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from kd_deploy.learner import scored_weights
 from kd_deploy.runtime.environment import cpu_name
 from kd_deploy.runtime.files import write_json
 from kd_deploy.trainer import Trainer
@@ -29,8 +30,8 @@ def finish(trainer: Trainer) -> None:
     """Write the weights that the recipe keeps, and the summary that goes with them."""
     run, state, result, step = trainer.run, None, trainer.result, trainer.step
     if trainer.settings.keep == "best" and (best := run.load_checkpoint("best")):
-        state, result, step = best["network"], best["result"], best["step"]
-    run.save_weights(state or trainer.segmenter.network.state_dict())
+        state, result, step = scored_weights(best), best["result"], best["step"]
+    run.save_weights(state or trainer.learner.scored.network.state_dict())
     summary = {
         "role": run.role,
         "terms": ["ce"] if run.teacher is None else ["ce", *(term.name for term in run.recipe.distill)],
@@ -39,7 +40,7 @@ def finish(trainer: Trainer) -> None:
         "iterations": trainer.settings.iterations,
         "weights_of_step": step,
         **result,
-        "parameters": sum(p.numel() for p in trainer.segmenter.parameters()),
+        "parameters": sum(p.numel() for p in trainer.learner.segmenter.parameters()),
         "seconds": round(trainer.seconds, 2),
         "seconds_per_step": trainer.seconds / trainer.step,
         "batch_size": trainer.settings.batch_size,

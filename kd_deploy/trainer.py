@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from itertools import chain
 from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_deploy.assemble import Assembly
 from kd_deploy.data.stream import Stream, loader
 from kd_deploy.distill.objective import Losses
-from kd_deploy.evaluate import score, to_json
+from kd_deploy.evaluate import count, to_json
 from kd_deploy.export.torch_backend import TorchModel
-from kd_deploy.finite import Finite, wrong_images, wrong_term
 from kd_deploy.journal import Journal
-from kd_deploy.models.segmenter import Outputs
-from kd_deploy.optim import make_optimizer, make_scheduler
+from kd_deploy.learner import Learner, NotFiniteError
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.metrics import Score
 from kd_deploy.signals import Interrupt
+from kd_deploy.verdict import wrong_images, wrong_term
 
 _OF_THE_MODEL = ("backend", "precision", "device", "versions")
 """What `evaluate --json` says beside the scores; a run says it once, in its summary."""
@@ -29,8 +28,6 @@ _OF_THE_MODEL = ("backend", "precision", "device", "versions")
 
 class Trainer:
     """Trains an assembly's network for a run, from its last checkpoint where there is one.
-
-    The teacher is put into eval mode and runs under no_grad; nothing of it is optimised or saved.
 
     Attributes:
         step: iterations done, over all sittings of the run.
@@ -40,27 +37,14 @@ class Trainer:
 
     def __init__(self, run: Run, assembly: Assembly) -> None:
         self.run, self.settings, self.accelerator = run, assembly.settings, assembly.accelerator
-        device = self.accelerator.device
-        self._on_gpu = device.type == "cuda"
         self.train_set, self.val_set = assembly.datasets
-        self.teacher = assembly.teacher
-        if self.teacher:
-            self.teacher.to(device).eval().requires_grad_(False)
-        self.segmenter = assembly.segmenter.to(device)
-        self.adapters = assembly.objective.adapters.to(device)
-        self.taps = assembly.objective.taps
-        learning = nn.ModuleList([self.segmenter, self.adapters])
-        optimizer = make_optimizer(self.settings, learning)
-        self.model, self.optimizer = self.accelerator.prepare(self.segmenter, optimizer)
-        self.objective: nn.Module = assembly.objective
-        if len(self.adapters):
-            self.objective = self.accelerator.prepare(self.objective)
-        self.scheduler = make_scheduler(optimizer, self.settings)
+        self.learner = Learner(assembly)
         self.window = Window()
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.lr = 0.0  # of the last step
         self.result: dict[str, Any] = {}
         self._restore()
+        self.interrupt = Interrupt()
         self.stream = Stream(self.train_set, self.settings)
         self.journal = Journal(run, self.step, silent=not self.accelerator.is_main_process)
 
@@ -69,13 +53,14 @@ class Trainer:
 
         Raises:
             UserError: the disk refuses, or a loss is not finite.
-            KeyboardInterrupt: Ctrl-C, once the step under way is done and saved.
+            KeyboardInterrupt: Ctrl-C, once the step under way (with several processes, the next) is done and saved.
         """
         batches = self.accelerator.prepare(loader(self.stream, self.settings, start=self.step))
-        with self.journal, Interrupt() as interrupt:
+        with self.journal, self.interrupt:
             for images, labels in batches:
                 self._timed_step(images, labels)
-                if interrupt.asked:
+                alone = self.accelerator.num_processes == 1
+                if self.interrupt.asked if alone else self.verdict.interrupted():
                     self._save("last")
                     raise KeyboardInterrupt
 
@@ -92,53 +77,40 @@ class Trainer:
         return step % self.settings.log_every == 0 or step == self.settings.iterations
 
     def _train_step(self, images: Tensor, labels: Tensor) -> Losses:
-        student, teacher = self._outputs(images.float())
-        measure = self._logs(self.step + 1)
-        losses: Losses = self.objective(student, teacher, labels, step=self.step, measure=measure)
-        finite = Finite(losses.total, self.accelerator)
-        self.accelerator.backward(losses.total)
-        if not finite:
-            self._refuse(losses, student, teacher)
-        if self.settings.clip:
-            learning = chain(self.model.parameters(), self.objective.parameters())
-            self.accelerator.clip_grad_norm_(learning, self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.lr = float(self.scheduler.get_last_lr()[0])
-        self.scheduler.step()
+        self.lr = self.learner.lr
+        try:
+            losses, self.verdict = self.learner.step(
+                images,
+                labels,
+                number=self.step,
+                measure=self._logs(self.step + 1),
+                interrupted=self.interrupt.asked,
+            )
+        except NotFiniteError as error:
+            self._refuse(error)
         self.step += 1
         return losses
 
-    def _outputs(self, images: Tensor) -> tuple[Outputs, Outputs | None]:
-        self.model.train()
-        student: Outputs = self.model(images, self.taps)
-        if self.teacher is None:
-            return student, None
-        with torch.no_grad(), self.accelerator.autocast():
-            return student, self.teacher(images, self.taps)
-
-    def _refuse(self, losses: Losses, student: Outputs, teacher: Outputs | None) -> NoReturn:
+    def _refuse(self, error: NotFiniteError) -> NoReturn:
         """Stop before the weights take a step that is not finite; where they are sound they are saved."""
-        problems = gather_object([self._problem(losses, student, teacher)])
+        problems = gather_object([self._problem(error)])
         if not any(of_student for _, of_student in problems):
             self._save("last")
         text = next(text for text, _ in problems if text)
-        raise UserError(f"{self.run.path}: at step {self.step + 1} {text}")
+        raise UserError(f"{self.run.path}: at step {self.step + 1} {text}") from error
 
-    def _problem(self, losses: Losses, student: Outputs, teacher: Outputs | None) -> tuple[str, bool]:
+    def _problem(self, error: NotFiniteError) -> tuple[str, bool]:
         """What is not finite in this process's share of the batch, in words, and whether the student is."""
-        saved = f"the run is saved at step {self.step}"
-        for role, outputs in (("student", student), ("teacher", teacher)):
+        losses, saved = error.losses, f"the run is saved at step {self.step}"
+        for role, outputs in (("student", error.student), ("teacher", error.teacher)):
             tap, images = wrong_images(outputs)
             if not images:
                 continue
             text = f"{wrong_term(losses)}: the {role}'s {tap} are not finite"
             if role == "student":
                 return f"{text}; lower train.lr or the weights of the terms and start again", True
-            return (
-                f"{text} on {self._names(images)}; evaluate that teacher, or leave them out ({saved})",
-                False,
-            )
+            names = self._names([error.first + image for image in images])
+            return f"{text} on {names}; evaluate that teacher, or leave them out ({saved})", False
         if torch.isfinite(losses.total):
             return "", False
         return f"{wrong_term(losses)}; lower the weight of that term ({saved})", False
@@ -150,18 +122,32 @@ class Trainer:
         return ", ".join(self.stream.name(first + image) for image in images)
 
     def _log(self, gradients: dict[str, Tensor]) -> None:
-        means = self.window.means()  # waits for the device
+        means = self._of_all(self.window.means())  # waits for the device
         seconds, images = self.window.seconds, self.window.images
         self.window = Window()
         self.seconds += seconds
-        means |= {f"{name}.gradient": float(norm) for name, norm in gradients.items()}
+        # Each process has its share of the logits' gradient, for a loss that is the mean of all.
+        squares = self._of_all({name: norm.square() for name, norm in gradients.items()})
+        processes = self.accelerator.num_processes
+        means |= {f"{name}.gradient": (square / processes) ** 0.5 for name, square in squares.items()}
         pace = {"lr": self.lr, "images_per_second": round(images / seconds, 3)}
         self.journal.interval(self.step, means, pace)
 
+    def _of_all(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """The means over all processes."""
+        if not values:
+            return {}
+        means: Tensor = self.accelerator.reduce(
+            torch.stack([v.detach().float() for v in values.values()]), "mean"
+        )
+        return dict(zip(values, means.tolist(), strict=True))
+
     def _evaluate(self) -> None:
         self.window.pause()
-        model = TorchModel(self.segmenter, None, self.accelerator.device)
-        result = to_json(score(model, self.val_set), model)
+        model = TorchModel(self.learner.scored, None, self.accelerator.device)
+        share = count(model, self.val_set, self.accelerator.process_index, self.accelerator.num_processes)
+        counts = self.accelerator.reduce(torch.from_numpy(share.counts()).to(self.accelerator.device), "sum")
+        result = to_json(Score.from_counts(share.class_names, counts.cpu().numpy()).result(), model)
         self.result = {key: value for key, value in result.items() if key not in _OF_THE_MODEL}
         self.journal.evaluation(self.step, self.result)
         miou = self.result["miou"] or 0.0
@@ -174,38 +160,20 @@ class Trainer:
     def _save(self, name: str) -> None:
         if not self.accelerator.is_main_process:
             return
-        scaler = self.accelerator.scaler
-        self.run.save_checkpoint(
-            name,
-            {
-                "step": self.step,
-                "network": self.segmenter.network.state_dict(),
-                "adapters": self.adapters.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "scaler": scaler.state_dict() if scaler else {},
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state() if self._on_gpu else None,
-                "window": self.window.state(),
-                "seconds": self.seconds,
-                "best": self.best,
-                "result": self.result,
-            },
-        )
+        own = {
+            "step": self.step,
+            "window": self.window.state(),
+            "seconds": self.seconds,
+            "best": self.best,
+            "result": self.result,
+        }
+        self.run.save_checkpoint(name, own | self.learner.state())
 
     def _restore(self) -> None:
         state = self.run.load_checkpoint("last")
         if state is None:
             return
-        self.segmenter.network.load_state_dict(state["network"])
-        self.adapters.load_state_dict(state["adapters"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        if self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"])
-        if self._on_gpu and state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"])
+        self.learner.load_state(state)
         self.window = Window(**state["window"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.best, self.result = state["best"], state["result"]
@@ -245,8 +213,8 @@ class Window:
         self._steps += 1
         self.images += images
 
-    def means(self) -> dict[str, float]:
-        return {name: float(total) / self._steps for name, total in self._sums.items()}
+    def means(self) -> dict[str, Tensor]:
+        return {name: total / self._steps for name, total in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
         """What `Window(**state)` goes on from."""

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from kd_deploy.config.section import NonNegativeInt, PositiveInt, Section, Size, problem
 
 
-class FolderData(Section):
-    """Labelled frames in a folder; without `size` and `short_side` each keeps the size it has on disk."""
+class FilesData(Section):
+    """Labelled frames on disk; without `size` and `short_side` each keeps the size it has on disk."""
 
     format: str
     root: Path
@@ -26,34 +26,40 @@ class FolderData(Section):
         return short_side
 
 
-class CamVidData(FolderData):
+class CamVidData(FilesData):
     """Real frames in the SegNet folder layout: train/, trainannot/, val/, valannot/."""
 
     format: Literal["camvid"]
 
 
-class CityscapesData(FolderData):
+class CityscapesData(FilesData):
     """Cityscapes as it is downloaded: leftImg8bit/ and gtFine/; 19 classes."""
 
     format: Literal["cityscapes"]
 
 
-class VocData(FolderData):
+class VocData(FilesData):
     """PASCAL VOC 2012, VOCdevkit/VOC2012, augmented where SegmentationClassAug/ is there; 21 classes."""
 
     format: Literal["voc"]
 
 
-class Ade20kData(FolderData):
+class Ade20kData(FilesData):
     """The scene parsing benchmark ADEChallengeData2016: images/ and annotations/; 150 classes."""
 
     format: Literal["ade20k"]
 
 
-class CocoStuff10kData(FolderData):
+class CocoStuff10kData(FilesData):
     """COCO-Stuff 10K v1.1, as it is downloaded or as MMSegmentation converts it; 171 classes."""
 
     format: Literal["coco_stuff10k"]
+
+
+class FolderData(FilesData):
+    """Your own: images/ and masks/ for each split, and classes.txt."""
+
+    format: Literal["folder"]
 
 
 class SyntheticData(Section):
@@ -67,6 +73,6 @@ class SyntheticData(Section):
 
 
 Data = Annotated[
-    CamVidData | CityscapesData | VocData | Ade20kData | CocoStuff10kData | SyntheticData,
+    CamVidData | CityscapesData | VocData | Ade20kData | CocoStuff10kData | FolderData | SyntheticData,
     Field(discriminator="format"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from kd_deploy.config.data import Data
 from kd_deploy.config.section import (
+    Float,
     Int,
     NonNegativeFloat,
     NonNegativeInt,
@@ -22,8 +23,7 @@ from kd_deploy.config.section import (
     problem,
 )
 from kd_deploy.config.terms import Supervised, Term
-
-_CROP_MULTIPLE = {"deeplabv3plus": 16, "segformer": 32}
+from kd_deploy.models.architectures import ARCHITECTURES, Arch
 
 
 class Optimizer(Section):
@@ -59,14 +59,28 @@ class Train(Section):
     crop: Size
     seed: NonNegativeInt = 0
     optimizer: Optimizer = Optimizer()
-    lr: PositiveFloat = 0.01
+    lr: PositiveFloat = 0.01  # the encoder's
+    head_lr: PositiveFloat = 1.0  # times lr: the decoder's, the head's and the adapters'
     lr_schedule: LrSchedule = LrSchedule()
     augment: Augment = Augment()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip: PositiveFloat | None = None  # gradient norm
+    accumulate: PositiveInt = 1  # parts that a batch goes through the networks in
+    ema: Annotated[Float, Field(gt=0, lt=1)] | None = None  # decay; the averaged weights are scored and kept
+    channels_last: StrictBool = False
+    compile: StrictBool = False  # torch.compile, student and teacher
+    batchnorm: Literal["sync", "local", "frozen"] = "sync"  # over the GPUs, of each process, or as it is
     workers: NonNegativeInt = 0
     log_every: PositiveInt = 20
     keep: Literal["last", "best"] = "last"  # whose weights become student.safetensors
+
+    @field_validator("accumulate")
+    @classmethod
+    def _parts_are_whole(cls, parts: int, info: ValidationInfo) -> int:
+        batch = info.data.get("batch_size")
+        if batch is not None and (batch % parts or batch // parts < 2):
+            raise problem(f"must divide the batch of {batch} into parts of two pictures or more, not {parts}")
+        return parts
 
     @field_validator("lr_schedule")
     @classmethod
@@ -79,7 +93,7 @@ class Train(Section):
 
 
 class Network(Section):
-    arch: Literal["deeplabv3plus", "segformer"]
+    arch: Arch
     encoder: Text
     weights: Text = "imagenet"  # imagenet | none | a run, a file, or hub:ID
 
@@ -95,11 +109,14 @@ class Teacher(Network):
         return train
 
 
-def _check_crop(crop: Size, archs: Iterable[str]) -> None:
+def _check_crop(crop: Size, archs: Sequence[Arch]) -> None:
     """The networks fail on other sizes, and only in the first step."""
-    multiple, arch = max((_CROP_MULTIPLE[arch], arch) for arch in archs)
+    multiple, arch = max((ARCHITECTURES[arch].multiple, arch) for arch in archs)
     if any(side % multiple for side in crop):
         raise problem(f"must be multiples of {multiple} for {arch}, not {list(crop)}", "crop")
+    least, arch = max((ARCHITECTURES[arch].least, arch) for arch in archs)
+    if min(crop) < least:
+        raise problem(f"must be {least} or more on both sides for {arch}, not {list(crop)}", "crop")
 
 
 class Evaluate(Section):

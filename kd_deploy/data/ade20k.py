@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_deploy.data.folders import FolderDataset, LabelIds, Pair, check_folders, choose, pictures
+from kd_deploy.data.folders import FolderDataset, Listing, pictures
+from kd_deploy.data.labels import LabelIds
 
 # The short names of objectInfo150.txt and CSAIL's colours, as MMSegmentation has both; two classes share a grey.
 CLASSES = {
@@ -170,6 +171,11 @@ class Ade20k(FolderDataset):
     150 classes, is ignored, and ids 1 to 150 become 0 to 149.
     """
 
+    title = "ADE20K"
+    layout = (
+        "ROOT/images/{training,validation}/*.jpg and ROOT/annotations/{training,validation}/*.png, ROOT being "
+        "ADEChallengeData2016"
+    )
     classes = tuple(CLASSES)
     palette = np.array(list(CLASSES.values()), np.uint8)
     ids = LabelIds(
@@ -179,12 +185,9 @@ class Ade20k(FolderDataset):
     )
 
     @classmethod
-    def _list(cls, root: Path, split: str) -> list[Pair]:
-        folder = choose(split, {"train": "training", "val": "validation"}, "ADE20K")
+    def _list(cls, root: Path, split: str) -> Listing:
+        folder = cls._choose(split, {"train": "training", "val": "validation"})
         images, masks = root / "images" / folder, root / "annotations" / folder
-        layout = (
-            f"the layout of ADE20K is ROOT/images/{folder} and ROOT/annotations/{folder}, ROOT being "
-            "ADEChallengeData2016"
-        )
-        check_folders(root, layout, images, masks)
-        return [(frame, masks / f"{frame.stem}.png") for frame in pictures(images)]
+        cls._require(root, folder, images, masks)
+        pairs = [(frame, masks / f"{frame.stem}.png") for frame in pictures(images)]
+        return Listing(pairs, masks.glob("*.png"))

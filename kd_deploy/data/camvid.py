@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_deploy.data.folders import FolderDataset, LabelIds, Pair, check_folders, pictures
+from kd_deploy.data.folders import FolderDataset, Listing, pictures
+from kd_deploy.data.labels import LabelIds
 from kd_deploy.runtime.frames import IGNORE
 
 VOID = 11
@@ -31,6 +32,8 @@ class CamVid(FolderDataset):
     Ids 0 to 10 are classes; 11 and 255 are void and become 255.
     """
 
+    title = "CamVid"
+    layout = "ROOT/SPLIT with frames and ROOT/SPLITannot with a PNG for each"
     classes = tuple(CLASSES)
     palette = np.array(list(CLASSES.values()), np.uint8)
     ids = LabelIds(
@@ -40,8 +43,8 @@ class CamVid(FolderDataset):
     )
 
     @classmethod
-    def _list(cls, root: Path, split: str) -> list[Pair]:
+    def _list(cls, root: Path, split: str) -> Listing:
         images, masks = root / split, root / f"{split}annot"
-        layout = f"the SegNet layout of CamVid is ROOT/{split} with frames and ROOT/{split}annot with masks"
-        check_folders(root, layout, images, masks)
-        return [(frame, masks / f"{frame.stem}.png") for frame in pictures(images)]
+        cls._require(root, split, images, masks)
+        pairs = [(frame, masks / f"{frame.stem}.png") for frame in pictures(images)]
+        return Listing(pairs, masks.glob("*.png"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kd_deploy.data.folders import FolderDataset, Label, LabelIds, Pair, check_folders, choose, pictures
+from kd_deploy.data.folders import FolderDataset, Listing, pictures
+from kd_deploy.data.labels import LabelIds
 from kd_deploy.runtime.frames import IGNORE
 from kd_deploy.runtime.images import read_label
 
@@ -49,6 +52,8 @@ class Cityscapes(FolderDataset):
     public label maps of `test` are ignored all over: only the benchmark's server scores it.
     """
 
+    title = "Cityscapes"
+    layout = "ROOT/leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and ROOT/gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
     classes = tuple(CLASSES)
     palette = np.array(list(CLASSES.values()), np.uint8)
     ids = LabelIds(
@@ -58,23 +63,20 @@ class Cityscapes(FolderDataset):
     )
 
     @classmethod
-    def _list(cls, root: Path, split: str) -> list[Pair]:
-        split = choose(split, {name: name for name in ("train", "val", "test")}, "Cityscapes")
+    def _list(cls, root: Path, split: str) -> Listing:
+        split = cls._choose(split, {name: name for name in ("train", "val", "test")})
         images, masks = root / "leftImg8bit" / split, root / "gtFine" / split
-        layout = (
-            f"the layout of Cityscapes is ROOT/leftImg8bit/{split}/CITY/*_leftImg8bit.png and "
-            f"ROOT/gtFine/{split}/CITY/*_gtFine_labelIds.png"
-        )
-        check_folders(root, layout, images, masks)
+        cls._require(root, split, images, masks)
         frames = pictures(images, "*/*_leftImg8bit.png")
-        return [(frame, _mask(frame, masks)) for frame in frames]
+        pairs = [(frame, _mask(masks / frame.parent.name / frame.name)) for frame in frames]
+        return Listing(pairs, map(_mask, masks.glob("*/*_gtFine_label*Ids.png")))
 
-    def _label(self, path: Path) -> Label:
-        ids = _TRAIN_IDS if path.stem.endswith("labelTrainIds") else self.ids
-        return ids.to_classes(read_label(path), path)
+    def _read_ids(self, path: Path) -> tuple[NDArray[Any], LabelIds]:
+        return read_label(path), _TRAIN_IDS if path.stem.endswith("labelTrainIds") else self.ids
 
 
-def _mask(frame: Path, masks: Path) -> Path:
-    stem = masks / frame.parent.name / frame.name.removesuffix("_leftImg8bit.png")
-    label, train = (Path(f"{stem}_gtFine_{kind}.png") for kind in ("labelIds", "labelTrainIds"))
+def _mask(path: Path) -> Path:
+    """The label map of the frame whose name that of `path` begins with, in the same folder."""
+    stem = path.name.partition("_leftImg8bit")[0].partition("_gtFine")[0]
+    label, train = (path.with_name(f"{stem}_gtFine_{kind}.png") for kind in ("labelIds", "labelTrainIds"))
     return train if train.is_file() and not label.is_file() else label

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.data.folders import (
-    FolderDataset,
-    Label,
-    LabelIds,
-    Pair,
-    check_folders,
-    choose,
-    listed,
-    pascal_palette,
-    pictures,
-)
-from kd_deploy.runtime.errors import MissingComponentError, UserError
+from kd_deploy.data.folders import FolderDataset, Listing, listed, pictures
+from kd_deploy.data.labels import LabelIds, pascal_palette
+from kd_deploy.data.matlab import read_matrix
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import IGNORE
 from kd_deploy.runtime.images import read_label
 
@@ -62,10 +52,15 @@ class CocoStuff10k(FolderDataset):
     Two layouts, the first where both are there:
     ROOT/images/{train,test}2014/*.jpg and ROOT/annotations/{train,test}2014/*_labelTrainIds.png, which
     MMSegmentation's converter writes (0 = unlabelled, 1 to 171), or the downloaded ROOT/images/*.jpg,
-    ROOT/annotations/*.mat (`S`: 0 = unlabelled, COCO's ids 1 to 182), ROOT/imageLists/{train,test}.txt,
-    which needs SciPy. The palette is PASCAL VOC's: COCO-Stuff has no official one of distinct colours.
+    ROOT/annotations/*.mat (`S`: 0 = unlabelled, COCO's ids 1 to 182), ROOT/imageLists/{train,test}.txt.
+    The palette is PASCAL VOC's: COCO-Stuff has no official one of distinct colours.
     """
 
+    title = "COCO-Stuff 10K"
+    layout = (
+        "ROOT/images, ROOT/annotations and ROOT/imageLists/SPLIT.txt, or of MMSegmentation's converter "
+        "ROOT/images/SPLIT2014 and ROOT/annotations/SPLIT2014"
+    )
     classes = tuple(CLASSES.split(", "))
     palette = pascal_palette(len(COCO_IDS) + 1)[1:]
     ids = LabelIds(
@@ -76,39 +71,39 @@ class CocoStuff10k(FolderDataset):
     )
 
     @classmethod
-    def _list(cls, root: Path, split: str) -> list[Pair]:
-        split = choose(split, {"train": "train", "val": "test", "test": "test"}, "COCO-Stuff 10K")
+    def _list(cls, root: Path, split: str) -> Listing:
+        split = cls._choose(split, {"train": "train", "val": "test", "test": "test"})
         images, masks, names = root / "images", root / "annotations", root / "imageLists" / f"{split}.txt"
         converted = masks / f"{split}2014"
-        layout = (
-            f"the layout of COCO-Stuff 10K is ROOT/images, ROOT/annotations and ROOT/imageLists/{split}.txt, or "
-            f"of MMSegmentation's converter ROOT/images/{split}2014 and ROOT/annotations/{split}2014"
-        )
         if converted.is_dir():
-            check_folders(root, layout, images / converted.name)
+            cls._require(root, split, images / converted.name)
             frames = pictures(images / converted.name, "*.jpg")
-            return [(frame, converted / f"{frame.stem}_labelTrainIds.png") for frame in frames]
-        check_folders(root, layout, images, masks, names)
-        return [(frame, masks / f"{frame.stem}.mat") for frame in listed(names, images)]
+            pairs = [(frame, converted / f"{frame.stem}_labelTrainIds.png") for frame in frames]
+            return Listing(pairs, converted.glob("*_labelTrainIds.png"))
+        cls._require(root, split, images, masks, names)
+        pairs = [(frame, masks / f"{frame.stem}.mat") for frame in listed(names, images)]
+        return Listing(pairs, names=names)
 
-    def _label(self, path: Path) -> Label:
+    def _read_ids(self, path: Path) -> tuple[NDArray[Any], LabelIds]:
         if path.suffix == ".mat":
-            return self.ids.to_classes(_read_mat(path), path)
-        return _TRAIN_IDS.to_classes(read_label(path), path)
+            return _read_mat(path), self.ids
+        return read_label(path), _TRAIN_IDS
 
 
-def _read_mat(path: Path) -> NDArray[np.uint16]:
-    """The label map `S`, (H, W) uint16, of a MATLAB file."""
+def _read_mat(path: Path) -> NDArray[Any]:
+    """The label map `S`, (H, W) uint16, of a MATLAB file.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds no such matrix.
+    """
     try:
-        scipy_io: Any = importlib.import_module("scipy.io")
-    except ImportError as error:
-        raise MissingComponentError(
-            f"{path}: SciPy, which reads MATLAB files, cannot be imported ({error}); pip install scipy"
-        ) from error
-    try:
-        label = np.asarray(scipy_io.loadmat(path, variable_names=["S"])["S"], np.uint16)
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError, zlib.error) as error:
+        label = read_matrix(path, "S")
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: holds no label map S ({error}); copy or download it again") from error
     if label.ndim != 2:
         raise UserError(f"{path}: S is {label.shape}, not height x width; copy or download it again")
-    return label
+    with np.errstate(invalid="ignore"):
+        ids = label.astype(np.uint16)
+    if (ids != label).any():
+        raise UserError(f"{path}: S is no label map (ids from {label.min()} to {label.max()}); replace it")
+    return ids

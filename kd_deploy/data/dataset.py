@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from kd_deploy.data.ade20k import Ade20k
 from kd_deploy.data.camvid import CamVid
 from kd_deploy.data.cityscapes import Cityscapes
 from kd_deploy.data.coco_stuff import CocoStuff10k
+from kd_deploy.data.folder import Folder
 from kd_deploy.data.folders import FolderDataset
 from kd_deploy.data.synthetic import Synthetic
 from kd_deploy.data.voc import Voc
@@ -23,12 +24,15 @@ from kd_deploy.progress import Progress
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
 
+Item = TypeVar("Item")
+
 READERS: dict[str, type[FolderDataset]] = {
     "camvid": CamVid,
     "cityscapes": Cityscapes,
     "voc": Voc,
     "ade20k": Ade20k,
     "coco_stuff10k": CocoStuff10k,
+    "folder": Folder,
 }
 """The data sets on disk, by the recipe's `data.format`."""
 
@@ -65,11 +69,16 @@ def open_dataset(data: Data, split: str) -> Dataset:
 
 def frames(dataset: Dataset, indices: Iterable[int] | None = None) -> Iterator[Frame]:
     """The frames of `indices`, or every frame, in order, decoded ahead by a few threads."""
-    ahead: deque[Future[Frame]] = deque()
-    with ThreadPoolExecutor(2) as pool:
-        for index in range(len(dataset)) if indices is None else indices:
-            ahead.append(pool.submit(dataset.__getitem__, index))
-            if len(ahead) > 8:
+    return read_ahead(dataset.__getitem__, range(len(dataset)) if indices is None else indices, threads=2)
+
+
+def read_ahead(read: Callable[[int], Item], indices: Iterable[int], *, threads: int) -> Iterator[Item]:
+    """`read` of every index, in order, a little ahead by threads."""
+    ahead: deque[Future[Item]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for index in indices:
+            ahead.append(pool.submit(read, index))
+            if len(ahead) > 4 * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -23,16 +23,20 @@ Taps = Mapping[str, Tap]
 """A network's taps by name."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, ignore_index: int = IGNORE) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor, labelled: Tensor | None = None, *, ignore_index: int = IGNORE
+) -> Tensor:
     """Mean cross-entropy over the pixels that are not ignored; exactly 0 where none is left.
 
     Args:
         logits: (B, C, h, w), upsampled bilinearly (align_corners=False) to the labels.
         labels: (B, H, W) integer.
+        labelled: how many labelled pixels the sum is divided by, where these labels are a share of a batch;
+            None: their own.
     """
     full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
     total = F.cross_entropy(full, labels.long(), ignore_index=ignore_index, reduction="sum")
-    return total / (labels != ignore_index).sum().clamp(min=1)
+    return total / ((labels != ignore_index).sum() if labelled is None else labelled).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,23 @@ class Losses:
     weighted: dict[str, Tensor]
     gradients: dict[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def mean(cls, parts: Sequence[Losses]) -> Losses:
+        """Of the parts that a batch went through in; the gradients are those of the whole."""
+
+        def of(named: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+            return {
+                name: torch.stack([values[name].detach() for values in named]).mean(0) for name in named[0]
+            }
+
+        squares = of([{name: x.square() for name, x in part.gradients.items()} for part in parts])
+        return cls(
+            torch.stack([part.total.detach() for part in parts]).mean(0),
+            of([part.raw for part in parts]),
+            of([part.weighted for part in parts]),
+            {name: (square / len(parts)).sqrt() for name, square in squares.items()},
+        )
+
 
 Loss = Callable[[Any, Any, Tensor], Tensor]
 """Of what student and teacher have at a term's taps (a tensor, or a list where it compares several), and labels."""
@@ -59,10 +80,10 @@ Loss = Callable[[Any, Any, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Part:
-    """A term as the objective runs it."""
+    """A term as the objective runs it; the one without a loss of its own is cross-entropy against the labels."""
 
     name: str
-    loss: Loss
+    loss: Loss | None
     taps: tuple[str, ...]
     several: bool
     weight: float
@@ -72,9 +93,10 @@ class Part:
         return [outputs.taps[tap] for tap in self.taps] if outputs else []
 
     def __call__(self, student: list[Tensor], teacher: list[Tensor], labels: Tensor) -> Tensor:
+        assert self.loss is not None
         if self.several:
             return self.loss(student, teacher, labels)
-        return self.loss(student[0], teacher[0] if teacher else None, labels)
+        return self.loss(student[0], teacher[0], labels)
 
 
 class Projected(nn.Module):
@@ -113,7 +135,7 @@ class Objective(nn.Module):
         super().__init__()
         self._iterations = iterations
         self.adapters = nn.ModuleDict()
-        alone = Part("ce", _supervised, ("logits",), False, supervised.weight, supervised.schedule)
+        alone = Part("ce", None, ("logits",), False, supervised.weight, supervised.schedule)
         self.parts = [alone]
         for number, term in enumerate(terms):
             for role, taps in (("student", student), ("teacher", teacher)):
@@ -145,9 +167,10 @@ class Objective(nn.Module):
         labels: Tensor,
         *,
         step: int,
+        labelled: Tensor | None = None,
         measure: bool = False,
     ) -> Losses:
-        """The losses of a batch at `step` of the run; labels (B, H, W) integer.
+        """The losses of a batch at `step` of the run; labels (B, H, W) integer, `labelled` as for `cross_entropy`.
 
         `measure` adds the gradient norms, for the price of going back through every loss (not the network) twice.
         """
@@ -158,7 +181,10 @@ class Objective(nn.Module):
             inputs = part.read(student)
             if measure:  # views of its own for each term: its gradient stops there, and is its own alone
                 inputs = [x.view_as(x) for x in inputs]
-            value = part(inputs, part.read(teacher), labels)
+            if part.loss is None:
+                value = cross_entropy(inputs[0], labels, labelled)
+            else:
+                value = part(inputs, part.read(teacher), labels)
             raw[part.name] = value
             weighted[part.name] = part.weight * factor(part.schedule, step, self._iterations) * value
             if measure:
@@ -175,7 +201,3 @@ def _check_taps(key: str, term: TermSection, role: str, taps: Taps) -> None:
             raise UserError(
                 f"{key}: {term.method} reads the tap {tap!r}, which the {role} lacks; it has {there}"
             )
-
-
-def _supervised(student: Tensor, _: None, labels: Tensor) -> Tensor:
-    return cross_entropy(student, labels)

@@ -24,10 +24,9 @@ def token_pair(
     side = 1
     while -(-height // side) * -(-width // side) > max_tokens:
         side *= 2
-    share = _pool(valid.to(student.dtype), side)
-    student, teacher = (_pool(x, side) / share.clamp(min=_TINY) for x in (student, teacher))
-    student, teacher = (F.normalize(x.flatten(2), dim=1, eps=_TINY) for x in (student, teacher))
-    return student, teacher, share.flatten(1) >= 0.5 - _TINY
+    # Invalid positions are zero, and the length of what is left of a mean does not matter.
+    student, teacher = (F.normalize(_pool(x, side).flatten(2), dim=1, eps=_TINY) for x in (student, teacher))
+    return student, teacher, _pool(valid.to(student.dtype), side).flatten(1) >= 0.5 - _TINY
 
 
 def gram(tokens: Tensor) -> Tensor:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Train
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import build
+from kd_deploy.run import Run
 from kd_deploy.runtime.errors import MissingComponentError, UserError
 from kd_deploy.train import distill, train
 from tests.conftest import write_camvid
@@ -113,6 +117,73 @@ def test_two_processes_train_one_run(recipe: Path, tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert f"error: {run}: exists already" in refused.stderr
     assert "[rank1]" not in refused.stderr  # no traceback of a process that waits for the other
+
+
+def test_two_processes_give_the_curve_of_one(deeplab: Any, tmp_path: Path) -> None:
+    """The same global batches, with frozen batch norm: losses, gradients, scores and weights of every step."""
+    feature = "{method: cwd, weight: 1, taps: [decoder]}"
+    terms = f"distill=[{{method: kd, weight: 1}}, {{method: bpkd.edge, weight: 0.1}}, {feature}]"
+    overrides = ["train.iterations=4", "train.batch_size=4", "train.log_every=1", "evaluate.every=2", terms]
+    overrides += ["train.batchnorm=frozen", "train.optimizer={name: sgd}", "train.lr=0.05"]
+    words = [word for text in overrides for word in ("--set", text)]
+    for processes in (1, 2):
+        run = tmp_path / str(processes)
+        command = [
+            "distill",
+            deeplab.recipe,
+            "--teacher",
+            deeplab.teacher,
+            "-o",
+            run,
+            "--device",
+            "cpu",
+            *words,
+        ]
+        done = torchrun(processes, *command)
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        [json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in "12"
+    )
+    assert len(one) == len(two) == 6
+    for alone, shared in zip(one, two, strict=True):
+        assert alone.keys() == shared.keys()
+        for key in alone.keys() - {"kind", "images_per_second", "classes", "boundary_classes"}:
+            assert shared[key] == pytest.approx(alone[key], rel=2e-3), (alone["step"], key)
+    first = {key: value for key, value in one[0].items() if key.endswith((".gradient", ".weighted"))}
+    assert len(first) == 8
+    for key in first:  # before the rounding of a step
+        assert two[0][key] == pytest.approx(first[key], rel=1e-4), key
+
+
+def test_ctrl_c_stops_all_processes_after_saving(deeplab: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    overrides = ["train.iterations=4000", "train.batch_size=4", "evaluate.every=4000"]
+    command = ["distill", deeplab.recipe, "--teacher", deeplab.teacher, "-o", run, "--device", "cpu"]
+    command += [word for text in overrides for word in ("--set", text)]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "kd_deploy",
+    ]
+    process = subprocess.Popen(
+        [*launcher, *map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    state = Run.open(run).load_checkpoint("last")
+    assert state is not None, errors
+    assert state["step"] > 0
+    assert errors.count("interrupted") >= 1
 
 
 SETTINGS = Train(iterations=1, batch_size=4, crop=(32, 32))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from kd_deploy import trainer
 from kd_deploy.config.load import load_recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.data.stream import Stream
+from kd_deploy.learner import Learner, scored_weights
+from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.train import distill, train
@@ -160,12 +162,12 @@ def test_the_teacher_is_read_only(deeplab: Any, tmp_path: Path, monkeypatch: pyt
     seen: dict[str, Any] = {}
 
     def look(training: Trainer) -> None:
-        teacher = training.teacher
-        assert teacher is not None
+        teacher = training.learner._teacher
+        assert isinstance(teacher, Segmenter)
         seen["state"] = copy.deepcopy(teacher.network.state_dict())
         seen["training"] = [module for module in teacher.modules() if module.training]
         seen["grad"] = [p for p in teacher.parameters() if p.requires_grad or p.grad is not None]
-        groups = training.optimizer.param_groups
+        groups = training.learner._optimizer.param_groups
         optimised = {id(p) for group in groups for p in group["params"]}
         seen["optimised"] = [p for p in teacher.parameters() if id(p) in optimised]
 
@@ -196,8 +198,8 @@ def test_keep_best_saves_the_weights_of_the_best_evaluation(
         str(deeplab.recipe),
         ["train.iterations=4", "evaluate.every=2", "train.keep=best", "train.log_every=1"],
     )
-    mious, score = iter([40.0, 30.0]), trainer.score
-    monkeypatch.setattr(trainer, "score", lambda *args: replace(score(*args), miou=next(mious)))
+    mious, to_json = iter([40.0, 30.0]), trainer.to_json
+    monkeypatch.setattr(trainer, "to_json", lambda *args: {**to_json(*args), "miou": next(mious)})
     summary = train(recipe, "student", tmp_path / "run", device="cpu")
     assert summary["weights_of_step"] == 2
     assert summary["miou"] == 40.0
@@ -240,15 +242,15 @@ def test_a_teacher_that_is_not_finite_stops_the_run_after_saving(
     """The term, the step and the picture are named; what is saved goes on as if nothing had happened."""
     recipe = load_recipe(str(deeplab.recipe))
     with monkeypatch.context() as patch:
-        outputs = Trainer._outputs
+        outputs, calls = Learner._outputs, count()
 
-        def spoil(self: Trainer, images: Tensor) -> Any:
+        def spoil(self: Learner, images: Tensor) -> Any:
             student, teacher = outputs(self, images)
-            if self.step == 5 and teacher is not None:
+            if next(calls) == 5 and teacher is not None:
                 teacher.logits[1] = float("nan")
             return student, teacher
 
-        patch.setattr(Trainer, "_outputs", spoil)
+        patch.setattr(Learner, "_outputs", spoil)
         with pytest.raises(UserError) as caught:
             distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu")
     batch = recipe.train.batch_size
@@ -263,6 +265,55 @@ def test_a_teacher_that_is_not_finite_stops_the_run_after_saving(
     assert all(torch.isfinite(x).all() for x in state["network"].values())
     distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu", resume=True)
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_an_average_of_the_weights_is_scored_and_kept(deeplab: Any, tmp_path: Path) -> None:
+    recipe = load_recipe(str(deeplab.recipe), ["train.iterations=3", "evaluate.every=1", "train.log_every=1"])
+    averaging = recipe.model_copy(update={"train": recipe.train.model_copy(update={"ema": 0.75})})
+    for name, chosen in (("plain", recipe), ("ema", averaging)):
+        train(chosen, "student", tmp_path / name, device="cpu")
+    plain, ema = (Run.open(tmp_path / name).load_checkpoint("last") for name in ("plain", "ema"))
+    assert plain is not None
+    assert ema is not None
+    assert same(plain["network"], ema["network"])  # averaging changes nothing of the training
+    assert same(weights(tmp_path / "ema"), scored_weights(ema))
+    key = "segmentation_head.0.weight"
+    before, after = plain["network"][key], weights(tmp_path / "ema")[key]
+    assert 0 < (before - after).abs().max() < before.abs().max()
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        after_step(2, patch, press_ctrl_c)
+        train(averaging, "student", tmp_path / "broken", device="cpu")
+    train(averaging, "student", tmp_path / "broken", device="cpu", resume=True)
+    assert same(weights(tmp_path / "broken"), weights(tmp_path / "ema"))
+    assert metrics(tmp_path / "broken") == metrics(tmp_path / "ema")
+
+
+def test_a_batch_in_parts_is_the_batch(deeplab: Any, tmp_path: Path) -> None:
+    """With frozen batch norm the losses, gradients and weights are those of the whole batch."""
+    terms = "distill=[{method: kd, weight: 1}, {method: cwd, weight: 1, taps: [decoder]}]"
+    shared = ["train.iterations=2", "evaluate.every=2", "train.log_every=1", "train.batch_size=4", terms]
+    shared += ["train.batchnorm=frozen", "train.optimizer={name: sgd}"]
+    for parts in (1, 2):
+        recipe = load_recipe(str(deeplab.recipe), [*shared, f"train.accumulate={parts}"])
+        distill(recipe, tmp_path / str(parts), teacher=str(deeplab.teacher), device="cpu")
+    whole, parted = (metrics(tmp_path / name) for name in "12")
+    for a, b in zip(whole[:2], parted[:2], strict=True):
+        assert a.keys() == b.keys()
+        for key in a.keys() - {"kind"}:
+            assert b[key] == pytest.approx(a[key], rel=1e-3), key
+
+
+def test_channels_last_and_head_lr_train(deeplab: Any, tmp_path: Path) -> None:
+    overrides = ["train.iterations=2", "evaluate.every=2", "train.log_every=1"]
+    found = []
+    for extra in ([], ["train.channels_last=true"], ["train.head_lr=10"]):
+        path = tmp_path / str(len(found))
+        recipe = load_recipe(str(deeplab.recipe), [*overrides, *extra])
+        distill(recipe, path, teacher=str(deeplab.teacher), device="cpu")
+        found.append(metrics(path)[0:2])
+    assert found[1][0]["loss"] == pytest.approx(found[0][0]["loss"], rel=1e-3)  # other kernels
+    assert found[2][0]["loss"] == pytest.approx(found[0][0]["loss"], rel=1e-6)
+    assert found[2][1]["loss"] != found[0][1]["loss"]
 
 
 def test_low_precision_trains_and_is_named(deeplab: Any, tmp_path: Path) -> None:

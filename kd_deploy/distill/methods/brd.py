@@ -23,6 +23,9 @@ from kd_deploy.distill.positions import (
 )
 from kd_deploy.distill.tokens import gram, token_pair
 
+_SEEN = 1e-4
+"""A position with less than this share of valid positions around it, on the teacher's grid, has nothing to learn."""
+
 
 def boundary_loss(
     student_features: Sequence[Tensor],
@@ -59,11 +62,13 @@ def boundary_loss(
 
 
 def _level(student: Tensor, teacher: Tensor, labels: Tensor | None, tau: float, ignore_index: int) -> Tensor:
+    if len(student) != len(teacher):
+        raise ValueError(f"the student has {len(student)} images, the teacher {len(teacher)}")
     (s, valid), (t, known) = (_strength(x, labels, ignore_index) for x in (student, teacher))
     if t.shape != s.shape:
         share = F.interpolate(known.to(t.dtype), size=s.shape[-2:], mode="bilinear", align_corners=False)
         t = F.interpolate(t, size=s.shape[-2:], mode="bilinear", align_corners=False)
-        t = t / share.clamp(min=1e-6)
+        t, valid = t / share.clamp(min=_SEEN), valid & (share > _SEEN)
     return spatial_divergence(s / tau, t.to(s.dtype) / tau, valid).mean()
 
 

@@ -60,8 +60,15 @@ def _distance(centred: list[Tensor], means: list[Tensor], count: int | Tensor, d
 
     Both come with their means taken off, and those means.
     """
-    squares = [torch.linalg.vecdot(x, x, dim=dim) for x in centred]
+    squares = [_dot(x, x, dim) for x in centred]
     floors = [(count * (_FLAT * mean.detach()).square()).clamp(min=1e-37) for mean in means]
     norms = [square.maximum(floor).sqrt() for square, floor in zip(squares, floors, strict=True)]
-    correlation = torch.linalg.vecdot(*centred, dim=dim) / (norms[0] * norms[1])
+    correlation = _dot(centred[0], centred[1], dim) / (norms[0] * norms[1])
     return torch.where(squares[1] > floors[1], 1 - correlation, correlation.new_zeros(()))
+
+
+def _dot(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Inner products along `dim`; vecdot is a matrix product, which autocast would take half of."""
+    with torch.autocast(a.device.type, enabled=False):
+        product: Tensor = torch.linalg.vecdot(a, b, dim=dim)
+    return product

@@ -10,12 +10,11 @@ weighting (ALW) is no loss but a schedule: linear 0 -> 1 on cross-entropy and `i
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kd_deploy.distill.positions import full_precision, logit_pair, matmul, valid_positions
 
-_TINY = 1e-6
+_TINY = 1e-5
 """A row of the matrix below this norm is rounding noise."""
 
 
@@ -52,7 +51,7 @@ def icsd_loss(
     student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
     matrices = [_divergences(z / tau, valid) for z in (student, teacher)]
     if normalize == "rows":
-        matrices = [F.normalize(s, dim=2, eps=_TINY) for s in matrices]
+        matrices = [_unit_rows(s) for s in matrices]
     return (matrices[1] - matrices[0]).square().mean()
 
 
@@ -66,6 +65,11 @@ def interclass_matrix(
     valid = valid_positions(labels, logits, ignore_index)
     logits = torch.where(valid, full_precision(logits), full_precision(logits.new_zeros(())))
     return _divergences(logits / tau, valid)
+
+
+def _unit_rows(matrix: Tensor) -> Tensor:
+    norm = matrix.norm(dim=2, keepdim=True)
+    return torch.where(norm > _TINY, matrix / norm.clamp(min=_TINY), matrix.new_zeros(()))
 
 
 def _divergences(z: Tensor, valid: Tensor) -> Tensor:

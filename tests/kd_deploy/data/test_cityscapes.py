@@ -62,5 +62,7 @@ def test_train_ids_serve_where_label_ids_are_absent(root: Path) -> None:
     label = Cityscapes(root, "val")[0].label
     assert (label == blocks((18, 3, 255))).all()
     write_label(folder / "lindau_000000_000019_gtFine_labelTrainIds.png", blocks((18, 19)))
-    with pytest.raises(UserError, match="holds the id 19, which is no class; train ids of Cityscapes are 0"):
+    with pytest.raises(
+        UserError, match=r"holds the id 19 \(1200 pixels\), which is no class; train ids of Cityscapes are 0"
+    ):
         verify(Cityscapes(root, "val"))

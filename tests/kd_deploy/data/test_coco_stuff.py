@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,8 @@ import pytest
 
 from kd_deploy.data.coco_stuff import COCO_IDS, UNUSED, CocoStuff10k
 from kd_deploy.data.dataset import verify
-from kd_deploy.runtime.errors import MissingComponentError, UserError
+from kd_deploy.runtime.errors import UserError
+from tests.kd_deploy.data.test_matlab import matlab
 from tests.kd_deploy.data.trees import SIZES, blocks, write_coco_stuff, write_frame
 
 
@@ -56,17 +55,8 @@ def test_the_converted_layout(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The downloaded layout; the .mat files are NumPy's, read by a stand-in for scipy.io (no dependency of ours)."""
-
-    def loadmat(path: Path, variable_names: list[str]) -> dict[str, Any]:
-        assert variable_names == ["S"]
-        return dict(np.load(path))
-
-    scipy_io = ModuleType("scipy.io")
-    scipy_io.loadmat = loadmat  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "scipy", ModuleType("scipy"))
-    monkeypatch.setitem(sys.modules, "scipy.io", scipy_io)
+def original(tmp_path: Path) -> Path:
+    """The downloaded layout."""
     for folder in ("annotations", "imageLists"):
         (tmp_path / folder).mkdir()
     for split, name in (("train", "b"), ("train", "a"), ("test", "c")):
@@ -78,8 +68,7 @@ def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_mat(root: Path, name: str, **arrays: Any) -> None:
-    with (root / "annotations" / f"{name}.mat").open("wb") as file:
-        np.savez(file, **arrays)
+    (root / "annotations" / f"{name}.mat").write_bytes(matlab(compress=True, **arrays))
 
 
 def test_the_downloaded_layout(original: Path) -> None:
@@ -95,11 +84,13 @@ def test_the_downloaded_layout(original: Path) -> None:
     [
         (
             {"S": np.full((40, 60), 12, np.uint16)},
-            "holds the id 12, which is no class; label maps of COCO-Stuff",
+            r"holds the id 12 \(2400 pixels\), which is no class; label maps of COCO-Stuff",
         ),
-        ({"S": np.full((40, 60), 300, np.uint16)}, "holds the id 300, which is no class"),
+        ({"S": np.full((40, 60), 300, np.uint16)}, r"holds the id 300 \(2400 pixels\), which is no class"),
         ({"S": np.ones((30, 60), np.uint16)}, r"is 30x60, its frame b\.jpg is 40x60"),
         ({"S": np.ones((40, 60, 1), np.uint16)}, r"S is \(40, 60, 1\), not height x width"),
+        ({"S": np.full((40, 60), 1.5)}, r"S is no label map \(ids from 1.5 to 1.5\); replace it"),
+        ({"S": np.full((40, 60), np.nan)}, "S is no label map"),
         ({"T": np.ones((40, 60), np.uint16)}, "holds no label map S "),
     ],
 )
@@ -109,9 +100,9 @@ def test_a_wrong_matlab_file(original: Path, arrays: dict[str, Any], problem: st
         verify(CocoStuff10k(original, "train"))
 
 
-def test_without_scipy_the_downloaded_layout_cannot_be_read(
-    original: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(MissingComponentError, match=r"b\.mat: SciPy, .*; pip install scipy$"):
+@pytest.mark.parametrize("kept", [0, 60, 127, 140, 200])
+def test_a_truncated_matlab_file(original: Path, kept: int) -> None:
+    file = original / "annotations" / "b.mat"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(UserError, match=rf"^{file}: holds no label map S .*; copy or download it again$"):
         verify(CocoStuff10k(original, "train"))

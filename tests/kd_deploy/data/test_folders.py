@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kd_deploy.data.dataset import READERS, verify
-from kd_deploy.data.folders import LabelIds, listed, pascal_palette
+from kd_deploy.data.folders import listed
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.segment import labels_to_size, to_size
 from tests.conftest import write_camvid
@@ -21,6 +21,8 @@ from tests.kd_deploy.data.trees import (
     write_ade20k,
     write_cityscapes,
     write_coco_stuff,
+    write_folder,
+    write_frame,
     write_label,
     write_voc,
 )
@@ -64,6 +66,7 @@ TREES: dict[str, tuple[Callable[[Path], Path], str, str, int]] = {
         "annotations/train2014/COCO_train2014_000000000000_labelTrainIds.png",
         172,
     ),
+    "folder": (write_folder, "images/train/a.jpg", "masks/train/a.png", 3),
 }
 
 
@@ -150,7 +153,8 @@ def test_an_id_that_is_no_class(tree: Tree) -> None:
     file = tree.root / tree.mask
     shape = READERS[tree.format](tree.root, "train")[0].image.shape[:2]
     write_label(file, blocks((1, tree.unknown, 2), (shape[0], shape[1])))
-    assert tree.refusal().startswith(f"{file}: holds the id {tree.unknown}, which is no class; ")
+    assert tree.refusal().startswith(f"{file}: holds the id {tree.unknown} (")
+    assert " pixels), which is no class; " in tree.refusal()
 
 
 def test_a_mask_of_another_size(tree: Tree) -> None:
@@ -182,26 +186,37 @@ def test_a_list_names_its_frames_in_order(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.txt: names no frame; copy"):
         listed(file, tmp_path)
     file.write_text("b\na\r\nc")
-    (tmp_path / "a.jpg").touch()
-    with pytest.raises(UserError, match=r"b\.jpg: is missing, though .*train\.txt names it, and 1 more; add"):
-        listed(file, tmp_path)
-    for name in "bc":
-        (tmp_path / f"{name}.jpg").touch()
     assert [path.name for path in listed(file, tmp_path)] == ["b.jpg", "a.jpg", "c.jpg"]
 
 
-def test_ids_become_classes() -> None:
-    ids = LabelIds({7: 0, 3: 1}, (0,), "there are 3 and 7")
-    for dtype in (np.uint8, np.uint16):
-        labels = ids.to_classes(np.array([[7, 3, 0]], dtype), Path("x.png"))
-        assert labels.dtype == np.uint8
-        assert labels.tolist() == [[0, 1, 255]]
-    with pytest.raises(UserError, match=r"^x.png: holds the id 300, which is no class; there are 3 and 7$"):
-        ids.to_classes(np.array([[7, 300, 65535]], np.uint16), Path("x.png"))
+def test_a_listed_frame_that_is_missing(tmp_path: Path) -> None:
+    root = write_voc(tmp_path)
+    tree = Tree("voc", root, "", "", 0)
+    (root / "JPEGImages/b.jpg").unlink()
+    names = root / "ImageSets/Segmentation/train.txt"
+    assert tree.refusal() == f"{root}/JPEGImages/b.jpg: is missing, though {names} names it; add the frame"
+    (root / "SegmentationClass/b.png").unlink()
+    (root / "JPEGImages/d.jpg").unlink()
+    assert tree.refusal().endswith("add the frame (2 more are missing; `kd-deploy data check` lists them)")
 
 
-def test_the_palette_of_pascal_voc() -> None:
-    colors = pascal_palette(256)
-    assert colors[:5].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
-    assert colors[[8, 15, 20, 255]].tolist() == [[64, 0, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
-    assert len(np.unique(colors, axis=0)) == 256
+def test_a_frame_that_goes_while_it_is_read(tree: Tree) -> None:
+    dataset = READERS[tree.format](tree.root, "train")
+    (tree.root / tree.frame).unlink()
+    with pytest.raises(UserError, match=r": is missing.*; add the frame$"):
+        dataset[0]
+    (tree.root / tree.mask).unlink()
+    assert [problem.kind for problem in dataset.inspect(0).problems] == ["missing frame", "missing mask"]
+
+
+def test_all_problems_of_a_pair_are_found(tree: Tree) -> None:
+    dataset = READERS[tree.format](tree.root, "train")
+    write_label(tree.root / tree.mask, blocks((1, tree.unknown), (8, 10)))
+    (tree.root / tree.frame).write_bytes(b"")
+    reading = dataset.inspect(0)
+    assert [problem.kind for problem in reading.problems] == ["unreadable file", "unknown id"]
+    assert reading.problems[1].ids == {tree.unknown: 40}
+    assert reading.image is None
+    assert reading.label is not None
+    write_frame(tree.root / tree.frame)
+    assert [problem.kind for problem in dataset.inspect(0).problems] == ["unknown id", "size mismatch"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kd_deploy.data.folders import pascal_palette
+from kd_deploy.data.labels import pascal_palette
 
 Array = NDArray[np.uint8]
 
@@ -87,4 +87,26 @@ def write_coco_stuff(root: Path) -> Path:
             write_label(
                 root / "annotations" / split / f"{name}_labelTrainIds.png", blocks((0, 1, 81, 171), size)
             )
+    return root
+
+
+CLASSES = """\
+# what the rover sees
+ground: #804000
+rock
+sky: #80c0ff
+ignore: 255
+"""
+
+
+def write_folder(root: Path) -> Path:
+    """The user's own: frames in nested folders and of several suffixes, grey and palette label maps."""
+    (root / "images").mkdir(parents=True)
+    (root / "classes.txt").write_text(CLASSES)
+    for split in ("train", "val"):
+        for number, name in enumerate(("a.jpg", "day 2/a.png", "day 2/b.v1.JPG")):
+            size = SIZES[number]
+            write_frame(root / "images" / split / name, size)
+            mask = root / "masks" / split / Path(name).with_suffix(".png")
+            write_label(mask, blocks((0, 2, 1, 255), size), palette=number == 1)
     return root

@@ -99,3 +99,12 @@ def test_a_mean_over_nothing_is_zero() -> None:
     values = torch.tensor([[1.0, 3.0, float("nan")], [float("nan")] * 3])
     valid = torch.tensor([[True, True, False], [False] * 3])
     assert positions.masked_mean(values, valid).tolist() == [2, 0]
+
+
+def test_what_is_invalid_has_no_share_however_low_the_others_are() -> None:
+    rows = torch.tensor([[[1.0, 2, 0, 4], [3, 0, 5, 1]]]).expand(2, 2, 4).clone()
+    rows[1] = rows[1].flip(0)
+    valid = torch.tensor([True, True, True, False])
+    divergence = positions.row_divergence(rows[0], rows[1], valid)
+    assert divergence.min() > 0.1
+    torch.testing.assert_close(positions.row_divergence(rows[0] - 1e6, rows[1] - 1e6, valid), divergence)

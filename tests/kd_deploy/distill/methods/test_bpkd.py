@@ -163,3 +163,8 @@ def test_masks_need_no_one_hot_labels() -> None:
     assert masks.count_nonzero() > 0
     one_hot = classes * side * side  # bytes, as bool
     assert masks.numel() * 4 <= seen.biggest <= one_hot / 3
+
+
+def test_more_edge_pixels_in_a_cell_than_a_byte_holds() -> None:
+    labels = (torch.arange(34) % 2).repeat(1, 17, 1)
+    assert edge_masks(labels, 2, (1, 2)).tolist() == [[[[1.0, 1.0]]] * 2]

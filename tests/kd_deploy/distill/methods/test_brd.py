@@ -43,7 +43,8 @@ def reference_boundary(student: Array, teacher: Array, labels: Any, tau: float =
         valid, known = (valid_positions(truth, *f.shape[1:]) for f in (fs, ft))
         bs, bt = strength(fs, valid), strength(ft, known)
         weights = resize(known[None].astype(float), *valid.shape)[0]
-        bt = resize(bt[None], *valid.shape)[0] / weights.clip(1e-6)
+        valid &= weights > 1e-4  # the teacher has something to say
+        bt = resize(bt[None], *valid.shape)[0] / weights.clip(1e-4)
         losses.append(kl(bt[valid] / tau, bs[valid] / tau))
     return mean(losses)
 
@@ -116,3 +117,16 @@ def test_other_levels_are_refused(student: int, teacher: int) -> None:
     level = torch.zeros(1, 2, 3, 3)
     with pytest.raises(ValueError, match=f"the same levels, one or more, not {student} and {teacher}"):
         boundary_loss([level] * student, [level] * teacher)
+
+
+def test_faint_features_equal_the_reference() -> None:
+    """Their differences are as small as the 1e-6 below the root."""
+    student, teacher, labels = TestBoundaryLoss().case()
+    assert TestBoundaryLoss().assert_equals_reference(3e-4 * student, 3e-4 * teacher, labels) > 1e-4
+
+
+def test_flat_features_have_a_finite_gradient() -> None:
+    student = torch.ones(1, 2, 4, 4, requires_grad=True)
+    teacher = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad(one_level(student, teacher), student)
+    assert gradient.isfinite().all()

@@ -23,7 +23,8 @@ def reference(
     for zs, zt, valid in images(student, teacher, labels):
         matrices = [reference_matrix(z, valid, tau) for z in (zs, zt)]
         if normalize == "rows":
-            matrices = [s / np.linalg.norm(s, axis=1, keepdims=True).clip(1e-6) for s in matrices]
+            norms = [np.linalg.norm(s, axis=1, keepdims=True) for s in matrices]
+            matrices = [np.where(n > 1e-5, s / n.clip(1e-5), 0) for s, n in zip(matrices, norms, strict=True)]
         losses.append(float(np.mean((matrices[1] - matrices[0]) ** 2)))
     return mean(losses)
 
@@ -67,3 +68,9 @@ def test_an_unknown_normalization_is_refused() -> None:
     logits = torch.zeros(1, 2, 2, 2)
     with pytest.raises(ValueError, match="unknown normalize 'columns'"):
         icsd_loss(logits, logits, normalize="columns")  # type: ignore[arg-type]
+
+
+def test_a_class_s_constant_costs_no_precision() -> None:
+    logits = torch.randint(-2000, 2000, (1, 5, 8, 8), generator=torch.Generator().manual_seed(0)) / 256
+    shifted = logits + 1024 * torch.arange(-2, 3).view(1, 5, 1, 1)  # exact in float32
+    assert torch.equal(interclass_matrix(shifted), interclass_matrix(logits))

@@ -56,3 +56,12 @@ def test_class_ids_up_to_255_and_another_ignore_index() -> None:
     all_count = ifvd_loss(student, teacher, labels, ignore_index=7)
     torch.testing.assert_close(all_count, ifvd_loss(student, teacher, renamed, ignore_index=7))
     assert all_count != expected
+
+
+def test_a_position_counts_where_its_label_and_half_of_its_labels_are_known() -> None:
+    """Four positions of 2 x 2 labels: known, known, no label of its own (the upper left), one label alone."""
+    student, teacher = torch.randn(2, 1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[[255, 255, 255, 255, 7, 255, 255, 7], [255, 255, 255, 255, 255, 255, 7, 7]]])
+    expected = ifvd_loss(student[..., :2], teacher[..., :2], labels[..., :4], ignore_index=7)
+    assert expected > 1e-3
+    torch.testing.assert_close(ifvd_loss(student, teacher, labels, ignore_index=7), expected)

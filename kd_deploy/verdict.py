@@ -1,4 +1,4 @@
-"""Losses that are not finite: noticed before they reach the weights, and traced to a term and a picture."""
+"""What stops a run: a loss that is not finite (in which term, on which picture) or Ctrl-C, in any process."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ from kd_deploy.distill.objective import Losses
 from kd_deploy.models.segmenter import Outputs
 
 
-class Finite:
-    """Whether a loss is finite in every process: asked now, answered later, so that a GPU works on meanwhile."""
+class Verdict:
+    """What all processes say of a step: whether the loss is finite, and whether Ctrl-C was pressed.
 
-    def __init__(self, loss: Tensor, accelerator: Accelerator) -> None:
-        wrong = (~torch.isfinite(loss.detach())).float()
+    Asked before the backward pass and answered after it, so that a GPU works on meanwhile.
+    """
+
+    def __init__(self, loss: Tensor, interrupted: bool, accelerator: Accelerator) -> None:
+        wrong = ~torch.isfinite(loss.detach())
+        votes = torch.stack([wrong, torch.full_like(wrong, interrupted)]).float()
         if accelerator.num_processes > 1:
-            wrong = accelerator.reduce(wrong, "sum")
+            votes = accelerator.reduce(votes, "sum")
         self._event = None
-        if wrong.device.type == "cuda":
-            self._wrong = torch.empty((), pin_memory=True).copy_(wrong, non_blocking=True)
+        if votes.device.type == "cuda":
+            self._votes = torch.empty(2, pin_memory=True).copy_(votes, non_blocking=True)
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
         else:
-            self._wrong = wrong
+            self._votes = votes
 
-    def __bool__(self) -> bool:
+    def finite(self) -> bool:
+        return not self._count(0)
+
+    def interrupted(self) -> bool:
+        return bool(self._count(1))
+
+    def _count(self, vote: int) -> float:
         if self._event:
             self._event.synchronize()
-        return not self._wrong.item()
+        return self._votes[vote].item()
 
 
 def wrong_images(outputs: Outputs | None) -> tuple[str, list[int]]:
