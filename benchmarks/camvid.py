@@ -29,6 +29,7 @@ SMALL = {
     "train.batch_size": "8",
     "train.optimizer": "{name: adamw, weight_decay: 0.01}",
     "train.lr": "2.0e-3",
+    "train.head_lr": "1",
     "train.lr_schedule": "{kind: poly, power: 0.9, warmup: 20}",
     "train.workers": "0",
     "train.log_every": "50",

@@ -34,7 +34,8 @@ from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import READERS
 from kd_deploy.data.synthetic import Synthetic
-from kd_deploy.distill.objective import Objective, cross_entropy
+from kd_deploy.distill.objective import Objective
+from kd_deploy.distill.supervised import cross_entropy
 from kd_deploy.models.segmenter import Outputs
 from kd_deploy.models.weights import make
 from kd_deploy.optim import make_optimizer, make_scheduler

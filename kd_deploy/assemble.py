@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from accelerate.utils import DataLoaderConfiguration
 
 from kd_deploy.config.data import SyntheticData
 from kd_deploy.config.schema import Recipe, Train
-from kd_deploy.config.terms import Supervised
+from kd_deploy.config.terms import Schedule, Supervised
 from kd_deploy.data.dataset import Dataset, open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.distill.objective import Objective
@@ -62,12 +63,28 @@ def assemble(recipe: Recipe, role: str, *, teacher: str | None, device: str) -> 
     torch.manual_seed(settings.seed)
     segmenter = make(recipe.network(role), classes, key=role)
     guide = load(recipe.teacher, teacher, classes, key="teacher") if teacher else None
-    if guide:
-        taps = {"student": segmenter.taps, "teacher": guide.taps}
-        objective = Objective(recipe.supervised, recipe.distill, iterations=settings.iterations, **taps)
-    else:  # a schedule of the recipe's plays labels against teacher, and here is none
-        objective = Objective(Supervised(), iterations=settings.iterations)
+    _check_class_weights(recipe.supervised, datasets[0].classes)
+    supervised, terms = recipe.supervised, recipe.distill
+    if guide is None:  # a weight and a schedule of the recipe's play labels against teacher, and here is none
+        supervised = supervised.model_copy(update={"weight": 1.0, "schedule": Schedule()})
+        terms = []
+    objective = Objective(
+        supervised,
+        terms,
+        iterations=settings.iterations,
+        student=segmenter.taps,
+        teacher=guide.taps if guide else {},
+    )
     return Assembly(recipe, role, datasets, segmenter, guide, objective, accelerator)
+
+
+def _check_class_weights(supervised: Supervised, classes: Sequence[str]) -> None:
+    given = supervised.class_weights
+    if given is not None and len(given) != len(classes):
+        raise UserError(
+            f"supervised.class_weights: {len(given)} weights for {len(classes)} classes; give one for each, in this "
+            f"order: {', '.join(classes)}"
+        )
 
 
 def _with_absolute_root(recipe: Recipe) -> Recipe:

@@ -65,10 +65,14 @@ def measure(recipe: Recipe, *, teacher: str | None = None, device: str = "auto")
             losses = objective(outputs, aim, labels.to(where), step=0, measure=True)
             found.append((losses, [_ce_gradient(losses, outputs, part) for part in objective.parts]))
             progress.advance(len(found))
-    schedules = [recipe.supervised.schedule, *(term.schedule for term in recipe.distill)]
+    schedules = {term.name: term.schedule for term in recipe.distill}
     return [
-        _mean(part, _words(schedule), [(losses, ce[number]) for losses, ce in found])
-        for number, (part, schedule) in enumerate(zip(objective.parts, schedules, strict=True))
+        _mean(
+            part,
+            _words(schedules.get(part.name, recipe.supervised.schedule)),
+            [(losses, ce[number]) for losses, ce in found],
+        )
+        for number, part in enumerate(objective.parts)
     ]
 
 

@@ -44,6 +44,7 @@ def to_json(result: Result, model: Model) -> dict[str, Any]:
         "pixel_accuracy": result.pixel_accuracy,
         "mean_accuracy": result.mean_accuracy,
         "boundary_iou": result.boundary_iou,
+        "trimap_iou": {str(width): iou for width, iou in result.trimap_iou.items()},
         "classes": result.classes,
         "boundary_classes": result.boundary_classes,
         "images": result.images,

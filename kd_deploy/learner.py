@@ -14,7 +14,6 @@ from kd_deploy.assemble import Assembly
 from kd_deploy.distill.objective import Losses
 from kd_deploy.models.segmenter import Outputs, Segmenter
 from kd_deploy.optim import make_optimizer, make_scheduler
-from kd_deploy.runtime.frames import IGNORE
 from kd_deploy.verdict import Verdict
 
 
@@ -46,6 +45,7 @@ class Learner:
         self._taps = assembly.objective.taps
         optimizer = make_optimizer(self._settings, self.segmenter, self._adapters)
         self.model, self._optimizer = self._accelerator.prepare(self._compiled(self.segmenter), optimizer)
+        self._labelled_pixels = assembly.objective.to(self._device).labelled_pixels
         self._objective: nn.Module = assembly.objective
         if len(self._adapters):
             self._objective = self._accelerator.prepare(self._objective)
@@ -102,7 +102,7 @@ class Learner:
         self._train_mode()
         parts = self._settings.accumulate
         size = len(images) // parts
-        labelled = self._accelerator.reduce((labels != IGNORE).sum() / parts, "mean")
+        labelled = self._accelerator.reduce(self._labelled_pixels(labels) / parts, "mean")
         found = []
         for part in range(parts):
             chosen = slice(part * size, (part + 1) * size)

@@ -18,6 +18,9 @@ Counts = NDArray[np.int64]
 BOUNDARY_RATIO = 0.02
 """Width of the boundary band over the image's diagonal (Cheng et al. 2021, section 5)."""
 
+TRIMAP_WIDTHS = (1, 2, 4, 8, 16)
+"""Half the widths of the trimap's bands, in pixels."""
+
 _EXACT = 1 << 24
 """cv2.calcHist counts in integers but hands them over as float32, which holds whole numbers up to here."""
 
@@ -34,6 +37,7 @@ class Result:
         pixel_accuracy: share of the labelled pixels that are right.
         mean_accuracy: mean over the classes in the truth of the share of their pixels that are right.
         boundary_iou: mean of the classes' boundary IoU.
+        trimap_iou: by width, the mean of the classes' IoU over the pixels near a boundary of the truth.
         classes: IoU by class name.
         boundary_classes: boundary IoU by class name.
         images: number of frames.
@@ -44,6 +48,7 @@ class Result:
     pixel_accuracy: float | None
     mean_accuracy: float | None
     boundary_iou: float | None
+    trimap_iou: dict[int, float | None]
     classes: dict[str, float | None]
     boundary_classes: dict[str, float | None]
     images: int
@@ -58,6 +63,10 @@ class Score:
     intersection over union, both summed over the split as for IoU. Ignored pixels count nowhere, and an
     ignored neighbour makes no contour, neither in the truth nor in the prediction.
 
+    Trimap IoU (Kohli, Ladicky, Torr 2009; Chen et al. 2018, arXiv 1802.02611, section 4.4): IoU over the pixels of
+    the truth within w of another class, in chessboard distance, for each w of TRIMAP_WIDTHS. There the image
+    border is no contour.
+
     Args:
         class_names: the C <= 255 class names by id.
     """
@@ -70,9 +79,10 @@ class Score:
             )
         self.class_names = tuple(class_names)
         # One vector, so that ranks are summed in one call; the rest are views of it.
-        self._counts: Counts = np.zeros(count * count + 3 * count + 1, np.int64)
+        self._counts: Counts = np.zeros(count * count + 3 * count * (1 + len(TRIMAP_WIDTHS)) + 1, np.int64)
         self._confusion = self._counts[: count * count].reshape(count, count)
-        self._bands = self._counts[count * count : -1].reshape(3, count)  # truth, prediction, both
+        # Of the boundary's band, then of each trimap: pixels of the truth, of the prediction, of both.
+        self._bands = self._counts[count * count : -1].reshape(-1, 3, count)
 
     def update(self, truth: Mask, prediction: Mask, name: str = "frame") -> None:
         """Add one frame.
@@ -99,11 +109,17 @@ class Score:
         self._confusion += _joint_histogram(truth, prediction, count)
         # Off the band a pixel takes one id more, so that one histogram holds both bands and what they share.
         width = boundary_width(truth.shape)
-        truth = np.minimum(truth | ~_band(truth, ignored, width), np.uint8(count))
-        prediction = np.minimum(prediction | ~_band(prediction, ignored, width), np.uint8(count))
-        joint = _joint_histogram(truth, prediction, count + 1)
-        self._bands += [joint.sum(axis=1)[:count], joint.sum(axis=0)[:count], np.diagonal(joint)[:count]]
+        banded = np.minimum(truth | ~_band(truth, ignored, width), np.uint8(count))
+        banded_prediction = np.minimum(prediction | ~_band(prediction, ignored, width), np.uint8(count))
+        self._add_band(0, _joint_histogram(banded, banded_prediction, count + 1))
+        for row, width in enumerate(TRIMAP_WIDTHS, start=1):
+            near = truth | ~_near_contour(truth, ignored, width)
+            self._add_band(row, _joint_histogram(near, prediction, count))
         self._counts[-1] += 1
+
+    def _add_band(self, row: int, joint: Counts) -> None:
+        count = len(self.class_names)
+        self._bands[row] += [joint.sum(axis=1)[:count], joint.sum(axis=0)[:count], np.diagonal(joint)[:count]]
 
     def counts(self) -> Counts:
         """A copy of all counts as one int64 vector; ranks sum theirs and hand the sum to `from_counts`."""
@@ -130,15 +146,15 @@ class Score:
         """The scores of all frames so far."""
         hits = np.diagonal(self._confusion)
         truth, prediction = self._confusion.sum(axis=1), self._confusion.sum(axis=0)
-        truth_band, band, both = self._bands
         classes = _points(hits, truth + prediction - hits)
-        boundary = _points(both, truth_band + band - both)
+        boundary, *trimaps = (_points(both, own + other - both) for own, other, both in self._bands)
         (accuracy,) = _points(hits.sum(keepdims=True), truth.sum(keepdims=True))
         return Result(
             miou=_mean(classes),
             pixel_accuracy=accuracy,
             mean_accuracy=_mean(_points(hits, truth)),
             boundary_iou=_mean(boundary),
+            trimap_iou=dict(zip(TRIMAP_WIDTHS, map(_mean, trimaps), strict=True)),
             classes=dict(zip(self.class_names, classes, strict=True)),
             boundary_classes=dict(zip(self.class_names, boundary, strict=True)),
             images=int(self._counts[-1]),
@@ -161,18 +177,24 @@ def boundary_width(shape: tuple[int, ...]) -> int:
 
 
 def _band(mask: Mask, ignored: Mask, width: int) -> Mask:
-    """255 on the pixels within `width` of their own class's contour, else 0, for all classes in one pass.
-
-    A pixel is there exactly when the square window of 2 * width + 1 around it holds a second label or leaves
-    the image. Ignored pixels are neutral to the minimum and the maximum: they make no contour.
-    """
-    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    band: Mask = cv2.compare(
-        cv2.dilate(mask & ~ignored, window), cv2.erode(mask | ignored, window), cv2.CMP_NE
-    )
+    """255 on the pixels within `width` of their own class's contour, the image's border being one; else 0."""
+    band = _near_contour(mask, ignored, width)
     band[:width] = band[-width:] = 255
     band[:, :width] = band[:, -width:] = 255
     return band
+
+
+def _near_contour(mask: Mask, ignored: Mask, width: int) -> Mask:
+    """255 on the pixels within `width` of another label, else 0, for all classes in one pass.
+
+    A pixel is there exactly when the square window of 2 * width + 1 around it holds a second label. Ignored
+    pixels are neutral to the minimum and the maximum: they make no contour.
+    """
+    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    near: Mask = cv2.compare(
+        cv2.dilate(mask & ~ignored, window), cv2.erode(mask | ignored, window), cv2.CMP_NE
+    )
+    return near
 
 
 def _joint_histogram(first: Mask, second: Mask, bins: int) -> Counts:

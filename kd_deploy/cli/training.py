@@ -156,6 +156,7 @@ def evaluate(
         options.print_json(result)
         return
     scores = [(name, result[name]) for name in ("miou", "boundary_iou", "pixel_accuracy", "mean_accuracy")]
+    scores += [(f"trimap_iou {width} px", iou) for width, iou in result["trimap_iou"].items()]
     classes = [(f"  {name}", iou) for name, iou in result["classes"].items()]
     title = f"{source} on {result['backend']} {result['precision']}, {result['images']} images"
     options.print_table(("", title), [*scores, *classes])

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
 from kd_deploy.config.section import (
+    Float,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -50,11 +51,30 @@ class Schedule(Section):
         return self
 
 
+class Ohem(Section):
+    """Online hard example mining: which labelled pixels count."""
+
+    threshold: Annotated[Float, Field(gt=0, lt=1)] = (
+        0.7  # of the own class's probability: above it a pixel is easy
+    )
+    keep: Annotated[Float, Field(gt=0, le=1)] = 0.1  # least share of the labelled pixels, the hardest first
+
+
+class Auxiliary(Section):
+    """A second head on a stage of the encoder, while training."""
+
+    tap: Text = "stage3"
+    weight: PositiveFloat = 0.4
+
+
 class Supervised(Section):
     """Cross-entropy against the labels."""
 
     weight: NonNegativeFloat = 1.0
     schedule: Schedule = Schedule()
+    class_weights: tuple[NonNegativeFloat, ...] | None = None  # one for each class; absent: all alike
+    ohem: Ohem | None = None
+    auxiliary: Auxiliary | None = None
 
 
 class TermSection(Section):

@@ -9,34 +9,17 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_deploy.config.terms import BrdBoundaryTerm, Schedule, Supervised, Term, TermSection
+from kd_deploy.config.terms import BrdBoundaryTerm, Ohem, Schedule, Supervised, Term
 from kd_deploy.distill.methods import LEARNED, METHODS
 from kd_deploy.distill.schedule import factor
+from kd_deploy.distill.supervised import AuxiliaryHead, cross_entropy, labelled_pixels
 from kd_deploy.models.segmenter import Outputs, Tap
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.frames import IGNORE
 
 Taps = Mapping[str, Tap]
 """A network's taps by name."""
-
-
-def cross_entropy(
-    logits: Tensor, labels: Tensor, labelled: Tensor | None = None, *, ignore_index: int = IGNORE
-) -> Tensor:
-    """Mean cross-entropy over the pixels that are not ignored; exactly 0 where none is left.
-
-    Args:
-        logits: (B, C, h, w), upsampled bilinearly (align_corners=False) to the labels.
-        labels: (B, H, W) integer.
-        labelled: how many labelled pixels the sum is divided by, where these labels are a share of a batch;
-            None: their own.
-    """
-    full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    total = F.cross_entropy(full, labels.long(), ignore_index=ignore_index, reduction="sum")
-    return total / ((labels != ignore_index).sum() if labelled is None else labelled).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -77,26 +60,24 @@ class Losses:
 Loss = Callable[[Any, Any, Tensor], Tensor]
 """Of what student and teacher have at a term's taps (a tensor, or a list where it compares several), and labels."""
 
+LabelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Of what the student has at one tap, labels, and the number of labelled pixels to divide by."""
+
 
 @dataclass(frozen=True)
 class Part:
-    """A term as the objective runs it; the one without a loss of its own is cross-entropy against the labels."""
+    """A term as the objective runs it, against a teacher or (`against` None) against the labels."""
 
     name: str
-    loss: Loss | None
     taps: tuple[str, ...]
-    several: bool
     weight: float
     schedule: Schedule
+    against: Loss | None = None
+    several: bool = False
+    labels_alone: LabelLoss | None = None
 
-    def read(self, outputs: Outputs | None) -> list[Tensor]:
-        return [outputs.taps[tap] for tap in self.taps] if outputs else []
-
-    def __call__(self, student: list[Tensor], teacher: list[Tensor], labels: Tensor) -> Tensor:
-        assert self.loss is not None
-        if self.several:
-            return self.loss(student, teacher, labels)
-        return self.loss(student[0], teacher[0], labels)
+    def read(self, outputs: Outputs) -> list[Tensor]:
+        return [outputs.taps[tap] for tap in self.taps]
 
 
 class Projected(nn.Module):
@@ -135,14 +116,45 @@ class Objective(nn.Module):
         super().__init__()
         self._iterations = iterations
         self.adapters = nn.ModuleDict()
-        alone = Part("ce", None, ("logits",), False, supervised.weight, supervised.schedule)
-        self.parts = [alone]
+        self._add_supervised(supervised, student)
         for number, term in enumerate(terms):
             for role, taps in (("student", student), ("teacher", teacher)):
-                _check_taps(f"distill[{number}].taps", term, role, taps)
+                _check_taps(f"distill[{number}].taps", term.method, term.taps, role, taps)
             several = isinstance(term, BrdBoundaryTerm)
             loss = self._make(term, student[term.taps[0]].channels, teacher[term.taps[0]].channels)
-            self.parts.append(Part(term.name, loss, term.taps, several, term.weight, term.schedule))
+            self.parts.append(Part(term.name, term.taps, term.weight, term.schedule, loss, several))
+
+    def _add_supervised(self, supervised: Supervised, student: Taps) -> None:
+        weights = supervised.class_weights
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
+        weight, schedule = supervised.weight, supervised.schedule
+        loss = partial(self._cross_entropy, supervised.ohem)
+        self.parts = [Part("ce", ("logits",), weight, schedule, labels_alone=loss)]
+        if auxiliary := supervised.auxiliary:
+            tap = auxiliary.tap
+            _check_taps("supervised.auxiliary.tap", "the auxiliary head", (tap,), "student", student)
+            head = AuxiliaryHead(student[tap].channels, student["logits"].channels)
+            self.adapters["auxiliary"] = head
+            behind = partial(self._cross_entropy, supervised.ohem, head=head)
+            self.parts.append(
+                Part("auxiliary", (tap,), weight * auxiliary.weight, schedule, labels_alone=behind)
+            )
+
+    def _cross_entropy(
+        self,
+        ohem: Ohem | None,
+        read: Tensor,
+        labels: Tensor,
+        labelled: Tensor | None,
+        head: nn.Module | None = None,
+    ) -> Tensor:
+        logits = head(read) if head else read
+        return cross_entropy(logits, labels, labelled, class_weights=self.class_weights, ohem=ohem)
+
+    def labelled_pixels(self, labels: Tensor) -> Tensor:
+        """What a batch's cross-entropy is divided by: `labelled` of its shares is their mean of this."""
+        return labelled_pixels(labels, self.class_weights)
 
     def _make(self, term: Term, student_channels: int, teacher_channels: int) -> Loss:
         options = term.options.model_dump()
@@ -174,17 +186,12 @@ class Objective(nn.Module):
 
         `measure` adds the gradient norms, for the price of going back through every loss (not the network) twice.
         """
-        if teacher is None and len(self.parts) > 1:
-            raise ValueError(f"{self.parts[1].name}: needs a teacher")
         raw, weighted, gradients = {}, {}, {}
         for part in self.parts:
             inputs = part.read(student)
             if measure:  # views of its own for each term: its gradient stops there, and is its own alone
                 inputs = [x.view_as(x) for x in inputs]
-            if part.loss is None:
-                value = cross_entropy(inputs[0], labels, labelled)
-            else:
-                value = part(inputs, part.read(teacher), labels)
+            value = self._value(part, inputs, teacher, labels, labelled)
             raw[part.name] = value
             weighted[part.name] = part.weight * factor(part.schedule, step, self._iterations) * value
             if measure:
@@ -193,11 +200,26 @@ class Objective(nn.Module):
         total = torch.stack(list(weighted.values())).sum()
         return Losses(total, raw, weighted, gradients)
 
+    def _value(
+        self,
+        part: Part,
+        inputs: list[Tensor],
+        teacher: Outputs | None,
+        labels: Tensor,
+        labelled: Tensor | None,
+    ) -> Tensor:
+        if part.labels_alone:
+            return part.labels_alone(inputs[0], labels, labelled)
+        if teacher is None or part.against is None:
+            raise ValueError(f"{part.name}: needs a teacher")
+        aims = part.read(teacher)
+        return (
+            part.against(inputs, aims, labels) if part.several else part.against(inputs[0], aims[0], labels)
+        )
 
-def _check_taps(key: str, term: TermSection, role: str, taps: Taps) -> None:
-    for tap in term.taps:
+
+def _check_taps(key: str, reader: str, wanted: Sequence[str], role: str, taps: Taps) -> None:
+    for tap in wanted:
         if tap not in taps:
             there = ", ".join(f"{name} ({tap})" for name, tap in taps.items()) or "none"
-            raise UserError(
-                f"{key}: {term.method} reads the tap {tap!r}, which the {role} lacks; it has {there}"
-            )
+            raise UserError(f"{key}: {reader} reads the tap {tap!r}, which the {role} lacks; it has {there}")

@@ -65,7 +65,7 @@ def test_the_report_needs_no_other_file(demo: Path) -> None:
     assert not re.search(r"@import|url\((?!#)", html)
     for name in ("sidewalk", "cyclist", "student distilled", "onnxruntime-cpu", "boundary IoU"):
         assert name in html
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 5
 
 
 def test_a_second_go_trains_nothing_and_another_seed_is_refused(

@@ -119,6 +119,27 @@ def test_two_processes_train_one_run(recipe: Path, tmp_path: Path) -> None:
     assert "[rank1]" not in refused.stderr  # no traceback of a process that waits for the other
 
 
+def test_class_weights_are_one_for_each_class(recipe: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(str(recipe), ["supervised={class_weights: [1, 2]}"])
+    with pytest.raises(
+        UserError, match=r"^supervised.class_weights: 2 weights for 11 classes; .* sky, building, "
+    ):
+        train(loaded, "student", tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_supervised_options_train_a_student_alone(recipe: Path, tmp_path: Path) -> None:
+    weights = [1.0] * 10 + [4.0]
+    supervised = f"supervised={{class_weights: {weights}, ohem: {{keep: 0.3}}, auxiliary: {{tap: stage3}}}}"
+    loaded = load_recipe(
+        str(recipe), [supervised, "train.iterations=2", "evaluate.every=2", "train.log_every=1"]
+    )
+    train(loaded, "student", tmp_path / "run", device="cpu")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert records[0]["auxiliary.weighted"] == pytest.approx(0.4 * records[0]["auxiliary"])
+    assert records[0]["loss"] == pytest.approx(records[0]["ce"] + records[0]["auxiliary.weighted"])
+
+
 def test_two_processes_give_the_curve_of_one(deeplab: Any, tmp_path: Path) -> None:
     """The same global batches, with frozen batch norm: losses, gradients, scores and weights of every step."""
     feature = "{method: cwd, weight: 1, taps: [decoder]}"

@@ -45,6 +45,24 @@ def plain_boundary_iou(frames, classes):
     return [100 * b / e if e else None for b, e in zip(both, either, strict=True)]
 
 
+def plain_trimap(truth, width):
+    """Pixels of the truth whose window of 2 * width + 1 holds another label, pixel by pixel."""
+    near = np.zeros(truth.shape, bool)
+    for y, x in np.ndindex(truth.shape):
+        window = truth[max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
+        near[y, x] = truth[y, x] != 255 and len(np.unique(window[window != 255])) > 1
+    return near
+
+
+def plain_trimap_iou(frames, classes, width):
+    inside = [(np.where(plain_trimap(t, width), t, 255), p) for t, p in frames]
+    confusion = plain_confusion(inside, classes).astype(float)
+    hits = np.diagonal(confusion)
+    either = confusion.sum(0) + confusion.sum(1) - hits
+    present = [100 * h / e for h, e in zip(hits, either, strict=True) if e]
+    return np.mean(present) if present else None
+
+
 def plain_confusion(frames, classes):
     confusion = np.zeros((classes, classes), np.int64)
     for truth, prediction in frames:
@@ -76,6 +94,22 @@ def test_matches_the_plain_definition(classes, ignored, shape):
     present = [value for value in expected if value is not None]
     assert result.boundary_iou == (pytest.approx(np.mean(present)) if present else None)
     assert result.images == 2
+    assert list(result.trimap_iou) == [1, 2, 4, 8, 16]
+    for width in (1, 4):
+        assert result.trimap_iou[width] == pytest.approx(plain_trimap_iou(frames, classes, width))
+
+
+def test_a_trimap_is_as_wide_as_it_says():
+    truth = np.zeros((40, 60), np.uint8)
+    truth[:, 30:] = 1
+    prediction = truth.copy()
+    prediction[:, 33:36] = 0  # wrong at 4 to 6 pixels from the contour
+    score = Score(names(2))
+    score.update(truth, prediction)
+    trimap = score.result().trimap_iou
+    assert (trimap[1], trimap[2]) == (100.0, 100.0)
+    assert trimap[4] == pytest.approx((100 * 4 / 5 + 100 * 3 / 4) / 2)  # 4 columns on either side, one wrong
+    assert trimap[16] > trimap[8]
 
 
 def test_scores_by_hand():
@@ -114,6 +148,7 @@ def test_nothing_labelled_scores_none():
     score.update(np.full((4, 4), 255, np.uint8), np.zeros((4, 4), np.uint8))
     result = score.result()
     assert (result.miou, result.pixel_accuracy, result.mean_accuracy, result.boundary_iou) == (None,) * 4
+    assert set(result.trimap_iou.values()) == {None}
     assert result.images == 1
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from kd_deploy.config.terms import CwdTerm, KdTerm, Schedule, Supervised, Term
+from kd_deploy.config.terms import Auxiliary, CwdTerm, KdTerm, Ohem, Schedule, Supervised, Term
 from kd_deploy.distill.methods import LEARNED, METHODS
-from kd_deploy.distill.objective import Objective, cross_entropy
+from kd_deploy.distill.objective import Objective
+from kd_deploy.distill.supervised import cross_entropy
 from kd_deploy.models.segmenter import Outputs, Tap
 from kd_deploy.runtime.errors import UserError
 
@@ -53,20 +53,27 @@ def make(distill: Sequence[Any] = (), supervised: Supervised | None = None, iter
     )
 
 
-def test_cross_entropy_is_pytorchs_mean_over_the_labelled_pixels() -> None:
-    logits, truth = outputs(0).logits, labels()
-    full = F.interpolate(logits, size=(32, 48), mode="bilinear", align_corners=False)
-    expected = F.cross_entropy(full, truth.long(), ignore_index=255)
-    torch.testing.assert_close(cross_entropy(logits, truth), expected)
+def test_an_auxiliary_head_is_a_term_of_its_own() -> None:
+    objective = make([term("kd")], Supervised(weight=0.5, auxiliary=Auxiliary(tap="stage2", weight=0.4)))
+    assert [part.name for part in objective.parts] == ["ce", "auxiliary", "kd"]
+    student = outputs(0)
+    losses = objective(student, outputs(1, TEACHER), labels(), step=0, measure=True)
+    torch.testing.assert_close(losses.weighted["auxiliary"], 0.5 * 0.4 * losses.raw["auxiliary"])
+    losses.total.backward()
+    assert student.taps["stage2"].grad is not None
+    assert all(p.grad is not None for p in objective.adapters["auxiliary"].parameters())
+    with pytest.raises(
+        UserError, match=r"^supervised.auxiliary.tap: the auxiliary head reads the tap 'x', which"
+    ):
+        make([], Supervised(auxiliary=Auxiliary(tap="x")))
 
 
-def test_cross_entropy_without_a_labelled_pixel_is_zero_with_a_gradient() -> None:
-    logits = outputs(0).logits
-    loss = cross_entropy(logits, labels(32))
-    loss.backward()
-    assert loss == 0
-    assert logits.grad is not None
-    assert (logits.grad == 0).all()
+def test_class_weights_and_ohem_reach_cross_entropy() -> None:
+    weights, ohem = (1.0, 2.0, 3.0, 0.5), Ohem(threshold=0.5)
+    for chosen in ({"class_weights": weights}, {"ohem": ohem}):
+        losses = make([], Supervised(**chosen))(outputs(0), None, labels(), step=0)
+        given = {"class_weights": torch.tensor(weights)} if "class_weights" in chosen else {"ohem": ohem}
+        torch.testing.assert_close(losses.total, cross_entropy(outputs(0).logits, labels(), **given))
 
 
 def test_the_total_is_the_weighted_sum_of_named_terms() -> None:
