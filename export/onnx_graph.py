@@ -29,7 +29,7 @@ def write_onnx(graph: DeployedGraph, size: tuple[int, int], file: Path, facts: M
     Raises:
         RuntimeError: the exporter wrote another opset or other tensors than asked for (a bug, not the user's).
     """
-    graph = graph.eval().cpu()
+    graph = DeployedGraph(graph.segmenter.folded()).eval().cpu()
     # A batch of 2: a tracer given 1 takes it for a constant.
     frame = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8)
     with _quiet():

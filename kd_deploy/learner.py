@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kd_deploy.assemble import Assembly
 from kd_deploy.distill.objective import Losses
+from kd_deploy.guide import Guide
 from kd_deploy.models.segmenter import Outputs, Segmenter
 from kd_deploy.optim import make_optimizer, make_scheduler
 from kd_deploy.verdict import Verdict
@@ -40,9 +41,9 @@ class Learner:
         self._device = self._accelerator.device
         self._format = torch.channels_last if self._settings.channels_last else torch.preserve_format
         self.segmenter: Segmenter = self._placed(self._with_batchnorm(assembly.segmenter))
-        self._teacher = self._frozen(assembly.teacher) if assembly.teacher else None
         self._adapters = assembly.objective.adapters.to(self._device)
         self._taps = assembly.objective.taps
+        self._guide = self._made_guide(assembly)
         optimizer = make_optimizer(self._settings, self.segmenter, self._adapters)
         self.model, self._optimizer = self._accelerator.prepare(self._compiled(self.segmenter), optimizer)
         self._labelled_pixels = assembly.objective.to(self._device).labelled_pixels
@@ -65,8 +66,14 @@ class Learner:
             nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]  # in place
         return segmenter
 
-    def _frozen(self, teacher: Segmenter) -> nn.Module:
-        return self._compiled(self._placed(teacher).eval().requires_grad_(False))
+    def _made_guide(self, assembly: Assembly) -> Guide | None:
+        if assembly.teacher is None:
+            return None
+        guide = Guide(assembly.teacher, assembly.recipe.teacher, self._taps, self._accelerator)
+        guide.network.to(memory_format=self._format)
+        if self._settings.compile:
+            guide.compile()
+        return guide
 
     def _compiled(self, network: nn.Module) -> nn.Module:
         return torch.compile(network) if self._settings.compile else network  # type: ignore[return-value]
@@ -137,10 +144,7 @@ class Learner:
     def _outputs(self, images: Tensor) -> tuple[Outputs, Outputs | None]:
         images = images.float().to(memory_format=self._format)
         student: Outputs = self.model(images, self._taps)
-        if self._teacher is None:
-            return student, None
-        with torch.no_grad(), self._accelerator.autocast():
-            return student, self._teacher(images, self._taps)
+        return student, self._guide(images) if self._guide else None
 
     def state(self) -> dict[str, Any]:
         """All that another sitting needs to go on with the same numbers."""

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import click
 
+from kd_deploy.cli.data import data
 from kd_deploy.cli.demo import demo
 from kd_deploy.cli.deployment import benchmark, export, infer, parity
 from kd_deploy.cli.recipes import recipes
+from kd_deploy.cli.results import compare, report
 from kd_deploy.cli.training import distill, evaluate, train
 from kd_deploy.runtime.errors import INSTALL, UserError
 
@@ -24,7 +26,20 @@ def cli() -> None:
     """Turn a big segmentation network into a small one that is proven on the device."""
 
 
-for command in (demo, recipes, train, distill, evaluate, export, parity, benchmark, infer):
+for command in (
+    demo,
+    recipes,
+    data,
+    train,
+    distill,
+    evaluate,
+    export,
+    parity,
+    benchmark,
+    infer,
+    compare,
+    report,
+):
     cli.add_command(command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
@@ -100,6 +101,8 @@ class Network(Section):
 
 class Teacher(Network):
     train: Train | None = None  # how the teacher itself is trained; absent: as the student
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # while it teaches; auto: bf16 on a GPU that has it
+    cache: Path | None = None  # folder that keeps its outputs of every view, in half precision
 
     @field_validator("train")
     @classmethod

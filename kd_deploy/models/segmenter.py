@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
+from itertools import chain
+from typing import Any
 
+import huggingface_hub
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from kd_deploy.models import encoders
+from kd_deploy.models.architectures import ARCHITECTURES, Arch, Architecture
+from kd_deploy.models.encoders import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kd_deploy.models.segformer import FoldedDecoder, MergedDecoder
 from kd_deploy.runtime.errors import UserError
 
-ARCHITECTURES = {"deeplabv3plus": smp.DeepLabV3Plus, "segformer": smp.Segformer}
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""RGB, of pictures in 0 to 1: what torchvision's, timm's and MiT's ImageNet weights were trained with. smp's own
-`get_preprocessing_params` asks the network for them."""
-
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "STAGES", "Outputs", "Segmenter", "Tap", "build"]
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
-"""An encoder's stages, at strides 4, 8, 16 and 32 unless the network dilates the last ones."""
+"""An encoder's stages, at strides 4, 8, 16 and 32 unless the network dilates or leaves out the last ones."""
 
 
 @dataclass(frozen=True)
@@ -53,34 +55,52 @@ class Segmenter(nn.Module):
     """An smp network with its normalisation in front and its upsampling behind.
 
     Pictures are float (B, 3, H, W), RGB, 0 to 255. `network.state_dict()` is smp's own, key for key.
+
+    Attributes:
+        stride: pictures are padded to multiples of this many pixels,
+        least: and to this many at least.
+        taps: the taps by name: the encoder's stages, what the decoder gives to the head, and the logits.
     """
 
-    def __init__(self, network: smp.base.SegmentationModel, stride: int) -> None:
+    def __init__(
+        self, network: smp.base.SegmentationModel, architecture: Architecture, normalisation: tuple[RGB, RGB]
+    ) -> None:
         super().__init__()
         self.network = network
-        self.stride = stride
-        """Pictures are padded to multiples of this many pixels."""
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.stride = architecture.multiple
+        self.least = architecture.least
+        mean, std = (255 * torch.tensor(values).view(1, 3, 1, 1) for values in normalisation)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
         self.mean: Tensor
         self.std: Tensor
+        self.taps = self._dry_run()
 
-    @property
-    def taps(self) -> dict[str, Tap]:
-        """The taps by name: the encoder's stages, what the decoder gives to the head, and the logits."""
-        encoder, head = self.network.encoder, self.network.segmentation_head[0]
-        deepest = encoder.output_stride
-        stages = zip(STAGES, (4, 8, 16, 32), encoder.out_channels[2:], strict=False)
-        taps = {name: Tap(min(stride, deepest), channels) for name, stride, channels in stages if channels}
-        return taps | {"decoder": Tap(4, head.in_channels), "logits": Tap(4, head.out_channels)}
+    def _dry_run(self) -> dict[str, Tap]:
+        """What a forward pass gives, found on the meta device: shapes without values or work.
 
-    def forward(self, images: Tensor, taps: Sequence[str] = ("logits",)) -> Outputs:
-        """Logits, and the `taps` that are asked for, of pictures whose sides are multiples of `stride`."""
+        Parameters that no tap depends on (a stage that the decoder leaves out, a classifier's last layer) are
+        frozen: distributed training would wait for their gradients.
+        """
+        side = 128  # a whole number of every stride, and enough for every architecture
+        meta = {
+            name: torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad)
+            for name, tensor in chain(self.named_parameters(), self.named_buffers())
+        }
+        picture = torch.empty(2, 3, side, side, device="meta")
+        outputs = functional_call(self, meta, (picture, None)).taps
+        reached = _leaves(outputs.values())
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(meta[name] in reached)
+        return {name: Tap(side // tensor.shape[-1], tensor.shape[1]) for name, tensor in outputs.items()}
+
+    def forward(self, images: Tensor, taps: Sequence[str] | None = ("logits",)) -> Outputs:
+        """Logits, and the `taps` that are asked for (None: all), of pictures whose sides are multiples of `stride`."""
         features = self.network.encoder((images - self.mean) / self.std)
         decoded = self.network.decoder(features)
         logits = self.network.segmentation_head(decoded)
         there = dict(zip(STAGES, features[2:], strict=False)) | {"decoder": decoded, "logits": logits}
-        return Outputs(logits, {name: there[name] for name in taps})
+        return Outputs(logits, {name: there[name] for name in (there if taps is None else taps)})
 
     def predict(self, images: Tensor) -> Tensor:
         """Class ids (B, H, W) int64 of pictures (B, 3, H, W) of any size.
@@ -90,52 +110,95 @@ class Segmenter(nn.Module):
         """
         height, width = images.shape[-2:]
         x = (images - self.mean) / self.std
-        below, right = -height % self.stride, -width % self.stride
+        below, right = self._padding(height), self._padding(width)
         if below or right:
             x = F.pad(x, (0, right, 0, below))
         logits = self.network(x)
-        logits = F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
-        return logits[..., :height, :width].argmax(dim=1)
+        if logits.shape[-2:] != x.shape[-2:]:
+            logits = F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        mask: Tensor = logits[..., :height, :width].argmax(dim=1)
+        return mask
+
+    def _padding(self, side: int) -> int:
+        return max(-side % self.stride, self.least - side)
+
+    def folded(self) -> Segmenter:
+        """A copy for inference alone, with the constant products of weights multiplied out; other keys, same masks."""
+        copy = deepcopy(self).eval()
+        if isinstance(copy.network.decoder, MergedDecoder):
+            copy.network.decoder = FoldedDecoder(copy.network.decoder)
+        return copy
 
 
-def build(arch: str, encoder: str, num_classes: int, *, pretrained: bool = False, key: str = "") -> Segmenter:
+def _leaves(outputs: Iterable[Tensor]) -> set[Tensor]:
+    """The tensors that gradients of the outputs would arrive at."""
+    leaves: set[Tensor] = set()
+    open_ = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    seen = set(open_)
+    while open_:
+        node = open_.pop()
+        if hasattr(node, "variable"):
+            leaves.add(node.variable)
+        before = [n for n, _ in node.next_functions if n is not None and n not in seen]
+        seen.update(before)
+        open_.extend(before)
+    return leaves
+
+
+def build(
+    arch: Arch,
+    encoder: str,
+    num_classes: int,
+    *,
+    pretrained: bool = False,
+    key: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> Segmenter:
     """An smp network by name; `pretrained` loads the encoder's ImageNet weights over the network.
+
+    Args:
+        key: the recipe's section that asks for it, for messages.
+        options: keyword arguments of smp's class, over those of `ARCHITECTURES`.
 
     Raises:
         UserError: no such encoder for this architecture, it has no ImageNet weights, or they cannot be downloaded.
     """
-    if encoder not in smp.encoders.get_encoder_names() and not encoder.startswith("tu-"):
-        raise UserError(_no_such_encoder(encoder, key))
-    if pretrained and not encoder.startswith("tu-"):
-        _check_imagenet(encoder, key)
+    encoders.check(encoder, pretrained=pretrained, key=key)
+    architecture = ARCHITECTURES[arch]
+    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # our one line says it
     try:
-        network = ARCHITECTURES[arch](
+        network = getattr(smp, architecture.smp)(
             encoder_name=encoder,
-            encoder_weights="imagenet" if pretrained else None,
+            encoder_weights=_weights(encoder) if pretrained else None,
             classes=num_classes,
-            upsampling=1,  # logits stay at stride 4; `predict` upsamples
+            **encoders.options(encoder),
+            **architecture.options,
+            **(options or {}),
         )
+        if isinstance(network, smp.Segformer):
+            network.decoder = MergedDecoder(network.decoder)
+        return Segmenter(network, architecture, encoders.normalisation(encoder))
     except OSError as error:
         raise UserError(
             f"{key}.weights: imagenet weights of {encoder} cannot be downloaded; where there is no network "
             f"pass --set {key}.weights=none or the path of a checkpoint"
         ) from error
-    except (ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{key}.encoder: {encoder} does not serve {arch} ({error})") from error
-    # Every smp decoder here ends at stride 4, so a whole number of encoder strides is what it needs.
-    return Segmenter(network, stride=32 if arch == "segformer" else 16)
+    except _UNFIT as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{key}.encoder: {encoder} does not serve {arch} ({reason})") from error
 
 
-def _check_imagenet(encoder: str, key: str) -> None:
-    there = smp.encoders.encoders[encoder]["pretrained_settings"]
-    if "imagenet" not in there:
-        raise UserError(
-            f"{key}.weights: there are no imagenet weights of {encoder}, only {', '.join(there)}; choose another "
-            f"{key}.encoder, or pass --set {key}.weights=none or the path of a checkpoint"
-        )
+_UNFIT = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+)
+"""How smp and timm say that an encoder cannot be dilated, has other strides or takes no other sizes."""
 
 
-def _no_such_encoder(encoder: str, key: str) -> str:
-    close = get_close_matches(encoder, smp.encoders.get_encoder_names(), 1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"{key}.encoder: segmentation-models-pytorch has no encoder {encoder!r}{hint}"
+def _weights(encoder: str) -> str | bool:
+    return True if encoder.startswith("tu-") else "imagenet"  # timm's variant stands in the encoder's name

@@ -1,9 +1,11 @@
-"""Where a network's weights come from: a run, a file or smp's hub; loaded without executing anything."""
+"""Where a network's weights come from: a run, a file, smp's hub or a copy of it; loaded without executing anything."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import safetensors
@@ -13,11 +15,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kd_deploy.config.schema import Network
+from kd_deploy.models.architectures import ARCHITECTURES
 from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.errors import UserError
 
 ROLE_WEIGHTS = {"student": "student.safetensors", "teacher": "teacher.safetensors"}
 """What a finished run's network is saved as, by the role it was trained in."""
+
+_HUB = "model.safetensors", "config.json"
+"""What smp's save_pretrained writes: the weights, and the arguments that the network was made with."""
+
+_MAY_DIFFER = {"classes", "encoder_weights", "upsampling", "aux_params"}
+"""Those arguments that change no weight but the head's, and no output but its size; besides every dropout."""
 
 _HEAD = "segmentation_head.0."
 """The layer whose outputs are the classes, in smp's networks."""
@@ -35,14 +44,16 @@ def make(network: Network, num_classes: int, *, key: str) -> Segmenter:
 
 
 def load(network: Network, source: str, num_classes: int, *, key: str) -> Segmenter:
-    """The network of a recipe's section `key` with the weights of `source`: a run, a file or `hub:ID`.
+    """The network of a recipe's section `key` with the weights of `source`: a run, a file, a folder or `hub:ID`.
 
     Raises:
         UserError: nothing there, no checkpoint, or a checkpoint of another network.
     """
-    hub = source.startswith("hub:")
-    state = _download(source, key) if hub else read_weights(find_weights(Path(source)))
-    segmenter = build(network.arch, network.encoder, num_classes, key=key)
+    state, config = _download(source, key) if source.startswith("hub:") else _read(Path(source))
+    widths = _widths(network, state)
+    segmenter = build(network.arch, network.encoder, num_classes, key=key, options=widths)
+    if config:
+        _check_config(config, segmenter, network, source, key)
     expected = segmenter.network.state_dict()
     wrong = [k for k in expected if k not in state or state[k].shape != expected[k].shape]
     wrong += [k for k in state if k not in expected]
@@ -61,9 +72,44 @@ def load(network: Network, source: str, num_classes: int, *, key: str) -> Segmen
     return segmenter
 
 
+def _widths(network: Network, state: dict[str, Tensor]) -> dict[str, Any]:
+    """SegFormer's head is 256 wide for B0 and B1 and 768 above (Xie et al., table 6), and smp's always 256."""
+    fuse = state.get("decoder.fuse_stage.0.weight")
+    if network.arch != "segformer" or fuse is None:
+        return {}
+    return {"decoder_segmentation_channels": len(fuse)}
+
+
+def _check_config(
+    config: dict[str, Any], segmenter: Segmenter, network: Network, source: str, key: str
+) -> None:
+    """Refuse a network made with other arguments: weights may fit and mean something else, as with a dilation."""
+    ours = json.loads(json.dumps(_config(segmenter.network)))
+    kept = [k for k in ours if k in config and k not in _MAY_DIFFER and not k.endswith("dropout")]
+    differing = [k for k in kept if config[k] != ours[k]]
+    if not differing:
+        return
+    arch = next((a for a, known in ARCHITECTURES.items() if known.smp == config["_model_class"]), None)
+    encoder = config.get("encoder_name")
+    if arch and {"_model_class", "encoder_name"} & set(differing):
+        raise UserError(
+            f"{source}: is {arch} on {encoder}, and the {key} is {network.arch} on {network.encoder}; "
+            f"pass --set {key}.arch={arch} --set {key}.encoder={encoder}, or other weights"
+        )
+    name = differing[0].removeprefix("_")
+    raise UserError(
+        f"{source}: was made with {name} {config[differing[0]]!r}, and kd-deploy makes the {key} ({network.arch} on "
+        f"{network.encoder}) with {ours[differing[0]]!r}; give other weights"
+    )
+
+
+def _config(network: smp.base.SegmentationModel) -> dict[str, Any]:
+    return {"_model_class": type(network).__name__, **network.config}
+
+
 def find_weights(source: Path) -> Path:
-    """The weights file of a finished run, or `source` itself where it is a file."""
-    files = [source, *(source / name for name in ROLE_WEIGHTS.values())]
+    """The weights file of a finished run or of a copy from smp's hub, or `source` itself where it is a file."""
+    files = [source, *(source / name for name in (*ROLE_WEIGHTS.values(), _HUB[0]))]
     for file in files:
         if file.is_file():
             return file
@@ -71,6 +117,26 @@ def find_weights(source: Path) -> Path:
         f"{source}: no weights there; name a finished run or a checkpoint "
         "(kd-deploy train RECIPE --role teacher -o RUN makes a teacher)"
     )
+
+
+def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """A state dict, and the arguments of its network where smp's config.json stands beside it."""
+    file = find_weights(source)
+    config = file.with_name(_HUB[1])
+    return read_weights(file), _read_config(config) if file.name == _HUB[0] and config.is_file() else None
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error}); copy the model again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("_model_class"), str):
+        raise UserError(
+            f"{file}: describes no model of segmentation-models-pytorch; give a folder that its save_pretrained "
+            "wrote, or the path of a checkpoint"
+        )
+    return config
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -115,14 +181,16 @@ def _difference(key: str, state: dict[str, Tensor], expected: dict[str, Tensor])
     return f"{key} is {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
 
 
-def _download(source: str, key: str) -> dict[str, Tensor]:
+def _download(source: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # our one line says it
     try:
-        state: dict[str, Tensor] = smp.from_pretrained(source.removeprefix("hub:")).state_dict()
+        model = smp.from_pretrained(source.removeprefix("hub:"))
+        return model.state_dict(), _config(model)
     except OSError as error:
         raise UserError(
-            f"{source}: is not there or cannot be downloaded; where there is no network pass a checkpoint's "
-            f"path, or train one: kd-deploy train RECIPE --role {key} --set {key}.weights=none -o RUN"
+            f"{source}: is not there or cannot be downloaded; where there is no network pass a checkpoint's path "
+            "or a folder with the model's config.json and model.safetensors, or train one: "
+            f"kd-deploy train RECIPE --role {key} --set {key}.weights=none -o RUN"
         ) from error
     except _NOT_OF_SMP as error:
         reason = (str(error).splitlines() or [""])[0]
@@ -130,4 +198,3 @@ def _download(source: str, key: str) -> dict[str, Tensor]:
             f"{source}: is no model of segmentation-models-pytorch ({type(error).__name__}: {reason}); give the "
             "hub:OWNER/NAME of one that its save_pretrained wrote, or a checkpoint's path"
         ) from error
-    return state

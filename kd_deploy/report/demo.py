@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kd_deploy.compare import gap_closed
 from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.deploy import open_for_evaluation
 from kd_deploy.report import figures
-from kd_deploy.report.frames import compare_frames, file_uri, panels, picture_uri, write_sheet
-from kd_deploy.report.page import render
+from kd_deploy.report.frames import css, file_uri, largest, panels, row, segmented, write_sheet
+from kd_deploy.report.page import render, write_page
 from kd_deploy.run import Run
 from kd_deploy.runtime.bundle import Bundle
-from kd_deploy.runtime.files import atomic_file
 from kd_deploy.runtime.infer import InferReport
 from kd_deploy.runtime.parity import ParityReport
 
@@ -43,18 +43,17 @@ def write_report(path: Path, results: Results) -> Path:
         name: open_for_evaluation(run.path, None, "val", backend="torch", precision="fp32", device="cpu")[0]
         for name, run in results.runs.items()
     }
-    found = compare_frames(models, dataset, better=distilled, worse=alone, count=FRAMES)
-    shown = [panels(comparison, dataset.palette) for comparison in found]
-    write_sheet(path.parent / "frames.png", shown)
+    found = largest(segmented(models, dataset), lambda frame: frame.lead(distilled, alone), FRAMES)
+    write_sheet(path.parent / "frames.png", [panels(comparison, dataset.palette) for comparison in found])
     html = render(
         "demo.html.j2",
         summaries=summaries,
         gap=gap_closed(*(summaries[name]["miou"] for name in (teacher, alone, distilled))),
         classes=class_rows(summaries),
-        palette=dict(zip(dataset.classes, dataset.palette.tolist(), strict=True)),
+        palette={name: css(color) for name, color in zip(dataset.classes, dataset.palette, strict=True)},
         curves=figures.curves(records),
         terms=figures.terms(records),
-        frames=[[(caption, picture_uri(picture)) for caption, picture in row] for row in shown],
+        frames=[row(comparison, dataset.palette) for comparison in found],
         parity=results.parity.to_json(),
         benchmark=results.benchmark,
         latencies=figures.latencies(results.benchmark["results"]),
@@ -63,17 +62,7 @@ def write_report(path: Path, results: Results) -> Path:
         manifest=results.bundle.manifest,
         recipe=results.recipe,
     )
-    with atomic_file(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return path
-
-
-def gap_closed(teacher: float, alone: float, distilled: float) -> float | None:
-    """Percent of the mIoU gap between the student alone and its teacher that distillation closes.
-
-    None where the teacher is no better than the student alone: there is no gap to close.
-    """
-    return 100.0 * (distilled - alone) / (teacher - alone) if teacher > alone else None
+    return write_page(path, html)
 
 
 def class_rows(summaries: dict[str, Any]) -> list[tuple[str, list[float | None]]]:

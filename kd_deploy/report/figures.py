@@ -2,108 +2,125 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-COLORS = ("#8a8f98", "#d9822b", "#2166ac", "#4d9221", "#762a83")
-"""Teacher first, in grey: it is the measure of the others."""
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e8eb",
-    "svg.fonttype": "none",  # text stays text: it can be read out, searched and copied
-    "font.family": "sans-serif",
-}
+from kd_deploy.report.drawing import COLORS, colored, panel, style, svg
 
 Records = Sequence[Mapping[str, Any]]
 """metrics.jsonl's lines."""
 
+_DECADES = 30.0
+"""A plot whose largest value is this many times its smallest is drawn on a logarithmic axis."""
+
 
 def curves(runs: Mapping[str, Records]) -> Markup:
     """The supervised loss and the validation mIoU of each run, by iteration."""
-    with rc_context(_STYLE):
-        figure, (loss, miou) = _figure(2)
-        for color, (name, records) in zip(COLORS, runs.items(), strict=False):
-            steps = [r for r in records if r["kind"] == "train"]
-            scores = [r for r in records if r["kind"] == "evaluate"]
-            loss.plot([r["step"] for r in steps], [r["ce"] for r in steps], color=color, label=name)
-            miou.plot(
-                [r["step"] for r in scores], [r["miou"] for r in scores], "o-", color=color, label=name, ms=3
-            )
-        _label(loss, "iteration", "cross-entropy (training)")
-        _label(miou, "iteration", "mIoU (validation, points)")
-        miou.legend(frameon=False, loc="lower right")
-        return _svg(figure)
+    with style():
+        figure, loss = panel("iteration", "cross-entropy (training)")
+        scores, miou = panel("iteration", "mIoU (validation, points)")
+        for name, color in colored(list(runs), first=0):
+            _plot(loss, runs[name], "train", "ce", label=name, color=color)
+            _plot(miou, runs[name], "evaluate", "miou", "o-", label=name, color=color, ms=3)
+        miou.legend(loc="lower right")
+        return svg(figure) + svg(scores)
 
 
 def terms(runs: Mapping[str, Records]) -> Markup:
     """Every term of each distilled run's objective after its weight, by iteration."""
-    shown = {name: r for name, r in runs.items() if any(len(_weighted(line)) > 1 for line in r)}
-    with rc_context(_STYLE):
-        figure, axes = _figure(len(shown))
-        for axis, (name, records) in zip(axes, shown.items(), strict=True):
-            lines = [r for r in records if r["kind"] == "train"]
-            for color, term in zip(COLORS[1:], _weighted(lines[0]), strict=False):
-                values = [r[f"{term}.weighted"] for r in lines]
-                axis.plot([r["step"] for r in lines], values, color=color, label=term)
-            axis.set_title(name, fontsize=9)
-            _label(axis, "iteration", "weighted loss")
-            axis.legend(frameon=False)
-        return _svg(figure)
+    weighted = {name: _keys(records, ".weighted") for name, records in runs.items()}
+    plots = [
+        _lines(runs[name], keys, "weighted loss", name) for name, keys in weighted.items() if len(keys) > 1
+    ]
+    return Markup("").join(plots)
+
+
+def training(records: Records) -> Markup:
+    """One run's scores on val, its terms before and after their weights, their gradients, and its learning rate."""
+    weighted, gradients = _keys(records, ".weighted"), _keys(records, ".gradient")
+    raw = {name: key.removesuffix(".weighted") for name, key in weighted.items()}
+    rates = {key: key for key in _logged(records) if key.partition(".")[0] == "lr"}
+    return Markup("").join(
+        [
+            _scores(records),
+            _lines(records, raw, "loss", "terms before their weights"),
+            _lines(records, weighted, "loss", "terms after their weights"),
+            _lines(records, gradients, "L2 norm", "gradients of the weighted terms at the student"),
+            _lines(records, rates, "learning rate", "learning rate", linear=True),
+        ]
+    )
+
+
+def _scores(records: Records) -> Markup:
+    """mIoU and boundary IoU over the run, where it was evaluated more than once."""
+    if sum(record["kind"] == "evaluate" for record in records) < 2:
+        return Markup("")
+    with style():
+        figure, axis = panel("iteration", "points", "scores on val")
+        for label, key, color in (("mIoU", "miou", COLORS[2]), ("boundary IoU", "boundary_iou", COLORS[1])):
+            _plot(axis, records, "evaluate", key, "o-", label=label, color=color, ms=3)
+        axis.legend()
+        return svg(figure)
 
 
 def latencies(results: Sequence[Mapping[str, Any]]) -> Markup:
     """A histogram of each backend's samples, one plot a boundary; nothing is clipped."""
-    boundaries = list(dict.fromkeys(r["boundary"] for r in results))
-    with rc_context(_STYLE):
-        figure, axes = _figure(len(boundaries))
-        for axis, boundary in zip(axes, boundaries, strict=True):
-            entries = [r for r in results if r["boundary"] == boundary]
-            longest = max(max(r["samples_ms"]) for r in entries)
-            bins = np.geomspace(min(min(r["samples_ms"]) for r in entries), longest * 1.001, 40)
-            for color, entry in zip(COLORS[1:], entries, strict=False):
-                label = f"{entry['backend']}, median {entry['p50_ms']:.1f} ms"
-                axis.hist(entry["samples_ms"], bins=list(bins), color=color, alpha=0.8, label=label)
-            axis.set_xscale("log")
-            for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-                ticks(StrMethodFormatter("{x:g}"))
-            axis.tick_params(axis="x", which="both", labelsize=7)
-            axis.set_title(f"boundary: {boundary}", fontsize=9)
-            _label(axis, "milliseconds a call (log)", "calls")
-            axis.legend(frameon=False)
-        return _svg(figure)
+    by_boundary: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        by_boundary.setdefault(result["boundary"], []).append(result)
+    with style():
+        return Markup("").join(_latency(boundary, entries) for boundary, entries in by_boundary.items())
 
 
-def _weighted(record: Mapping[str, Any]) -> list[str]:
-    return [key.removesuffix(".weighted") for key in record if key.endswith(".weighted")]
+def _latency(boundary: str, entries: Sequence[Mapping[str, Any]]) -> Markup:
+    figure, axis = panel("milliseconds a call (log)", "calls", f"boundary: {boundary}")
+    longest = max(max(r["samples_ms"]) for r in entries)
+    bins = np.geomspace(min(min(r["samples_ms"]) for r in entries), longest * 1.001, 40)
+    for entry, (_, color) in zip(entries, colored([r["backend"] for r in entries]), strict=True):
+        label = f"{entry['backend']} {entry['precision']}, median {entry['p50_ms']:.1f} ms"
+        axis.hist(entry["samples_ms"], bins=list(bins), color=color, alpha=0.8, label=label)
+    axis.set_xscale("log")
+    for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        ticks(StrMethodFormatter("{x:g}"))
+    axis.tick_params(axis="x", which="both", labelsize=7)
+    figure.legend(loc="outside lower center")
+    return svg(figure)
 
 
-def _figure(columns: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.6 * columns, 2.9), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)
-    return figure, list(axes[0])
+def _logged(records: Records) -> Mapping[str, Any]:
+    """The first interval: it names everything that a run logs."""
+    return next((record for record in records if record["kind"] == "train"), {})
 
 
-def _label(axis: Axes, x: str, y: str) -> None:
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
+def _keys(records: Records, suffix: str) -> dict[str, str]:
+    """The logged key with this suffix of each term, by the term's name."""
+    return {key.removesuffix(suffix): key for key in _logged(records) if key.endswith(suffix)}
 
 
-def _svg(figure: Figure) -> Markup:
-    buffer = io.StringIO()
-    # No date and fixed ids: the same numbers give the same page.
-    with rc_context({"svg.hashsalt": "kd-deploy"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # our own drawing
+def _lines(records: Records, keys: Mapping[str, str], y: str, title: str, *, linear: bool = False) -> Markup:
+    """Values of the training intervals, one line a key; nothing where there is no key."""
+    if not keys:
+        return Markup("")
+    with style():
+        figure, axis = panel("iteration", y, title)
+        for name, color in colored(list(keys), first=2 if len(keys) == 1 else 1):
+            _plot(axis, records, "train", keys[name], label=name, color=color)
+        drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.get_lines()])
+        positive = drawn[drawn > 0]
+        if not linear and positive.size and positive.max() > _DECADES * positive.min():
+            axis.set_yscale("log", nonpositive="mask")
+            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        if len(keys) > 1:
+            figure.legend(loc="outside lower center", ncols=3)
+        return svg(figure)
+
+
+def _plot(axis: Axes, records: Records, kind: str, key: str, line: str = "-", **options: Any) -> None:
+    """One logged value by step; a value that an interval lacks is left out."""
+    points = [(r["step"], r[key]) for r in records if r["kind"] == kind and r.get(key) is not None]
+    axis.plot([step for step, _ in points], [value for _, value in points], line, **options)

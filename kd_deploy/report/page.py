@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import atomic_file
+
+GENERATOR = '<meta name="generator" content="kd-deploy">'
+"""Stands in the head of every page, so that a page may take an older one's place."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -17,8 +24,28 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["points"] = _points
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(generator=GENERATOR, **values)
 
 
-def _points(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def check_replaceable(path: Path) -> None:
+    """Raise a UserError where `path` holds something else than a page of ours, before the work is done."""
+    if not path.exists():
+        return
+    if not path.is_file() or GENERATOR.encode() not in path.read_bytes()[:2000]:
+        raise UserError(f"{path}: exists and is no report of kd-deploy; name another file with -o")
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Write the page, in the place of an older one, and return its path.
+
+    Raises:
+        UserError: something else stands there, or the disk refuses.
+    """
+    check_replaceable(path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return path
+
+
+def _points(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
+    return "–" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"

@@ -136,6 +136,13 @@ def test_the_best_student_alone_is_the_measure_and_other_settings_are_named(stud
     )
 
 
+def test_another_cross_entropy_is_named(study: Path) -> None:
+    write_run(study / "weighed", "kd3", 44.0, "supervised={ohem: {}, weight: 2}")
+    notes = of(study, "alone-0", "weighed").notes
+    assert any(note.startswith("ce.ohem") and "absent" in note for note in notes)
+    assert not any(note.startswith("ce.weight") for note in notes)
+
+
 def test_other_machines_are_named(study: Path) -> None:
     assert not any("device" in note for note in of(study).notes)
     write_run(study / "kd-9", "kd", 45.0, seed=9, device="a GPU")

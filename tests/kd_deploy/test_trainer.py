@@ -24,7 +24,6 @@ from kd_deploy.config.load import load_recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.data.stream import Stream
 from kd_deploy.learner import Learner, scored_weights
-from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.train import distill, train
@@ -162,8 +161,9 @@ def test_the_teacher_is_read_only(deeplab: Any, tmp_path: Path, monkeypatch: pyt
     seen: dict[str, Any] = {}
 
     def look(training: Trainer) -> None:
-        teacher = training.learner._teacher
-        assert isinstance(teacher, Segmenter)
+        guide = training.learner._guide
+        assert guide is not None
+        teacher = guide.network
         seen["state"] = copy.deepcopy(teacher.network.state_dict())
         seen["training"] = [module for module in teacher.modules() if module.training]
         seen["grad"] = [p for p in teacher.parameters() if p.requires_grad or p.grad is not None]

@@ -51,9 +51,12 @@ def test_the_readme_shows_commands() -> None:
     assert {
         "demo",
         "recipes",
+        "data",
         "train",
         "distill",
         "evaluate",
+        "compare",
+        "report",
         "export",
         "parity",
         "benchmark",

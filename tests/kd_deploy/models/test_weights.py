@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,85 @@ def test_a_hub_id_of_another_library(error: Exception, monkeypatch: pytest.Monke
 
 def test_a_hub_id_that_is_none() -> None:
     assert "HFValidationError" in refusal("hub:a/b/c")  # refused before any network
+
+
+@pytest.fixture(scope="module")
+def hub_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as smp writes it and its hub holds it, of a SegFormer with a head as wide as B2's is there."""
+    folder = tmp_path_factory.mktemp("hub")
+    model = smp.Segformer("mit_b0", encoder_weights=None, decoder_segmentation_channels=48, classes=4)
+    model.save_pretrained(folder)
+    return folder
+
+
+def copy_of(folder: Path, to: Path, **changes: Any) -> Path:
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps(config | changes))
+    return to
+
+
+def test_a_copy_of_a_hub_model(hub_copy: Path) -> None:
+    loaded = load(NETWORK, str(hub_copy), 4, key="student").eval()
+    theirs = smp.from_pretrained(str(hub_copy)).eval()
+    assert loaded.network.decoder.fuse_stage[0].out_channels == 48
+    assert loaded.network.state_dict().keys() == theirs.state_dict().keys()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        full = theirs(images)
+    assert full.shape[-1] == 64
+    with torch.no_grad():
+        smaller = loaded.network(images)
+    up = nn.functional.interpolate(smaller, scale_factor=4, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(up, full, rtol=1e-4, atol=1e-4)
+    assert "has 4 classes, the data set 11" in refusal(hub_copy, classes=11)
+
+
+def test_what_we_save_smp_reads_back(segmenter: Segmenter, tmp_path: Path) -> None:
+    segmenter.network.save_pretrained(tmp_path)
+    assert equal(load(NETWORK, str(tmp_path), 4, key="student"), segmenter)
+    theirs = smp.from_pretrained(str(tmp_path)).state_dict()
+    assert all(torch.equal(theirs[k], v) for k, v in segmenter.network.state_dict().items())
+
+
+def test_a_copy_of_another_hub_model(hub_copy: Path, tmp_path: Path) -> None:
+    message = refusal(copy_of(hub_copy, tmp_path / "encoder", encoder_name="mit_b1"))
+    assert (
+        "is segformer on mit_b1, and the student is segformer on mit_b0; pass --set student.arch=" in message
+    )
+    message = refusal(copy_of(hub_copy, tmp_path / "arch", _model_class="FPN"))
+    assert "--set student.arch=fpn --set student.encoder=mit_b0" in message
+    message = refusal(copy_of(hub_copy, tmp_path / "depth", encoder_depth=4))
+    assert (
+        "was made with encoder_depth 4, and kd-deploy makes the student (segformer on mit_b0) with 5"
+        in message
+    )
+    assert "made with model_class 'DPT'" in refusal(copy_of(hub_copy, tmp_path / "dpt", _model_class="DPT"))
+
+
+def test_weights_that_fit_another_dilation_are_refused(tmp_path: Path) -> None:
+    smp.DeepLabV3Plus(
+        "mobilenet_v2", encoder_weights=None, encoder_output_stride=8, classes=4
+    ).save_pretrained(tmp_path)
+    network = Network(arch="deeplabv3plus", encoder="mobilenet_v2")
+    with pytest.raises(
+        UserError, match=r"was made with encoder_output_stride 8, and kd-deploy makes .* with 16"
+    ):
+        load(network, str(tmp_path), 4, key="teacher")
+
+
+def test_a_folder_of_another_library(hub_copy: Path, tmp_path: Path) -> None:
+    folder = copy_of(hub_copy, tmp_path / "copy")
+    (folder / "config.json").write_text('{"architectures": ["SegformerForSemanticSegmentation"]}')
+    with pytest.raises(
+        UserError, match=r"config.json: describes no model of segmentation-models-pytorch; give"
+    ):
+        load(NETWORK, str(folder), 4, key="student")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config.json: cannot be read as JSON"):
+        load(NETWORK, str(folder / "model.safetensors"), 4, key="student")
+
+
+def test_a_hub_model_with_other_arguments(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smp, "from_pretrained", lambda name: build("segformer", "mit_b1", 4).network)
+    assert "is segformer on mit_b1, and the student is segformer on mit_b0" in refusal("hub:org/net")

@@ -1,0 +1,48 @@
+"""A bundle's page, with and without a parity check and a benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kd_deploy.report.bundle import bundle_page
+from kd_deploy.runtime.benchmark import benchmark_bundle
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.model import open_model
+from kd_deploy.runtime.parity import check_bundle
+
+
+def test_a_bundle_that_was_never_checked(own_bundle: Path) -> None:
+    html = bundle_page(own_bundle)
+    assert f"kd-deploy parity {own_bundle}" in html
+    assert f"kd-deploy benchmark {own_bundle}" in html
+    assert html.count("PyTorch&#39;s mask<") == 2  # the golden frames
+    assert "uint8 (N, 64, 96, 3) BGR" in html
+
+
+def test_a_bundle_that_was_checked_and_timed(own_bundle: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    with open_model(bundle) as model:
+        check_bundle(bundle, model)
+        benchmark_bundle(bundle, [model], seconds=0)
+    html = bundle_page(own_bundle)
+    assert '<span class="pass">pass</span>: onnxruntime-cpu fp32' in html
+    assert "boundary: session" in html
+    assert "a frame, median, onnxruntime-cpu fp32" in html
+    report = json.loads((own_bundle / "parity.json").read_text())
+    (own_bundle / "parity.json").write_text(
+        json.dumps(report | {"verdict": "fail", "reasons": ["class <x> is lost"]})
+    )
+    html = bundle_page(own_bundle)
+    assert '<span class="fail">fail</span>' in html
+    assert "class &lt;x&gt; is lost" in html
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_result_is_named(own_bundle: Path, text: str) -> None:
+    (own_bundle / "benchmark.json").write_text(text)
+    with pytest.raises(UserError, match=r"benchmark\.json: is damaged .* run kd-deploy benchmark .* again"):
+        bundle_page(own_bundle)
