@@ -17,7 +17,7 @@ from kd_deploy.config.schema import Network
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.onnx_graph import OPSET, write_onnx
 from kd_deploy.export.torch_backend import TorchModel
-from kd_deploy.models.segmenter import IMAGENET_MEAN, IMAGENET_STD, Segmenter
+from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import write_weights
 from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
 from kd_deploy.runtime.environment import versions
@@ -69,7 +69,11 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
     with atomic_folder(path, replace=replace) as folder:
         (folder / "golden").mkdir()
         golden = _write_golden(folder, content)
-        facts = {"classes": content.classes, "palette": content.palette.tolist(), **_ends(content.size)}
+        facts = {
+            "classes": content.classes,
+            "palette": content.palette.tolist(),
+            **_ends(content.segmenter, content.size),
+        }
         write_onnx(DeployedGraph(content.segmenter), content.size, folder / MODEL, facts)
         write_weights(content.segmenter.network.state_dict(), folder / REFERENCE)
         (folder / "README.md").write_text(_readme(content), encoding="utf-8")
@@ -95,7 +99,7 @@ def _write_golden(folder: Path, content: Content) -> list[dict[str, str]]:
     return entries
 
 
-def _ends(size: tuple[int, int]) -> dict[str, Any]:
+def _ends(segmenter: Segmenter, size: tuple[int, int]) -> dict[str, Any]:
     return {
         "ignore": IGNORE,
         "input": {
@@ -110,8 +114,8 @@ def _ends(size: tuple[int, int]) -> dict[str, Any]:
         "normalisation": {
             "inside_graph": True,
             "channels": "RGB",
-            "mean": [255 * value for value in IMAGENET_MEAN],
-            "std": [255 * value for value in IMAGENET_STD],
+            "mean": segmenter.mean.flatten().tolist(),
+            "std": segmenter.std.flatten().tolist(),
         },
     }
 

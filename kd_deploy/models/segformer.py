@@ -72,9 +72,8 @@ def _upsampled_sum(features: list[Tensor], convolutions: Iterable[tuple[Tensor, 
     total: Tensor | None = None
     for x, (weight, bias) in zip(reversed(features), convolutions, strict=False):
         x = F.conv2d(x, weight, bias)
-        if (
-            x.device.type == "cpu"
-        ):  # where bilinear upsampling is many times faster over channels that lie together
+        if x.device.type == "cpu":
+            # Bilinear upsampling there is many times faster where the channels of a pixel lie together.
             x = x.contiguous(memory_format=torch.channels_last)
         if list(x.shape[-2:]) != size:
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -17,11 +17,9 @@ from torch.func import functional_call
 
 from kd_deploy.models import encoders
 from kd_deploy.models.architectures import ARCHITECTURES, Arch, Architecture
-from kd_deploy.models.encoders import IMAGENET_MEAN, IMAGENET_STD, RGB
+from kd_deploy.models.encoders import RGB
 from kd_deploy.models.segformer import FoldedDecoder, MergedDecoder
 from kd_deploy.runtime.errors import UserError
-
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "STAGES", "Outputs", "Segmenter", "Tap", "build"]
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 """An encoder's stages, at strides 4, 8, 16 and 32 unless the network dilates or leaves out the last ones."""

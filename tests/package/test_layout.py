@@ -148,7 +148,8 @@ def test_the_export_extra_suffices_to_export() -> None:
         "ruamel": "ruamel.yaml",
         "segmentation_models_pytorch": "segmentation-models-pytorch",
         "huggingface_hub": "segmentation-models-pytorch",  # which brings it
-        "PIL": "segmentation-models-pytorch",  # as well
+        "timm": "segmentation-models-pytorch",  # as well
+        "PIL": "pillow",
         "pydantic_core": "pydantic",
         "typing_extensions": "pydantic",
     }
