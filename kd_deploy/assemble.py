@@ -26,7 +26,7 @@ class Assembly:
     """The parts of one training.
 
     Attributes:
-        recipe: with an absolute data root: a run is read from other folders than it was started in.
+        recipe: with absolute paths: a run is read from other folders than it was started in.
         role: teacher or student, the one that is trained.
         datasets: train and val.
         segmenter: the network that is trained.
@@ -53,7 +53,7 @@ def assemble(recipe: Recipe, role: str, *, teacher: str | None, device: str) -> 
         UserError: the data, a network or the wiring of the terms is wrong.
         MissingComponentError: cuda was asked for and is not there.
     """
-    recipe = _with_absolute_root(recipe)
+    recipe = _with_absolute_paths(recipe)
     datasets = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
     for dataset in datasets:
         verify(dataset)
@@ -87,7 +87,10 @@ def _check_class_weights(supervised: Supervised, classes: Sequence[str]) -> None
         )
 
 
-def _with_absolute_root(recipe: Recipe) -> Recipe:
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    if recipe.teacher.cache:
+        teacher = recipe.teacher.model_copy(update={"cache": recipe.teacher.cache.resolve()})
+        recipe = recipe.model_copy(update={"teacher": teacher})
     if isinstance(recipe.data, SyntheticData):
         return recipe
     data = recipe.data.model_copy(update={"root": recipe.data.root.resolve()})
@@ -106,7 +109,8 @@ def make_accelerator(device: str, settings: Train) -> Accelerator:
         raise UserError("train.precision: fp16 needs a GPU; on a CPU set it to bf16 or fp32")
     mixed = "no" if settings.precision == "fp32" else settings.precision
     AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a run, and this one may differ
-    # The batch size of a recipe is global: more processes share it, and the losses stay the same.
+    # The batch size of a recipe is global: more processes share it, and the losses stay the same (but for
+    # ohem and cirkd, which see their share alone, and batch norm on a CPU).
     shared = DataLoaderConfiguration(split_batches=True)
     accelerator = Accelerator(cpu=asked.type == "cpu", mixed_precision=mixed, dataloader_config=shared)
     if accelerator.device.type != asked.type:

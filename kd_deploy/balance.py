@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
-import torch
-
 from kd_deploy.assemble import assemble
 from kd_deploy.config.schema import Recipe
 from kd_deploy.config.terms import Schedule, Supervised, TermSection
 from kd_deploy.data.stream import Stream, loader
-from kd_deploy.distill.objective import Losses, Part
-from kd_deploy.models.segmenter import Outputs
+from kd_deploy.distill.objective import Part
+from kd_deploy.learner import Learner
 from kd_deploy.progress import Progress
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.train import teacher_source
+from kd_deploy.verdict import NotFiniteError, explain
 
 BATCHES = 4
 
@@ -50,29 +50,29 @@ def measure(recipe: Recipe, *, teacher: str | None = None, device: str = "auto")
     """
     source = teacher_source(recipe, teacher)
     parts = assemble(_unscheduled(recipe), "student", teacher=source, device=device)
-    where, objective = parts.accelerator.device, parts.objective.to(parts.accelerator.device)
-    student, guide = parts.segmenter.to(where).train(), parts.teacher
-    assert guide is not None  # there is a source
-    guide.to(where).eval()
-    batches = islice(loader(Stream(parts.datasets[0], parts.settings), parts.settings, start=0), BATCHES)
-    found: list[tuple[Losses, list[float]]] = []
+    learner, stream = Learner(parts), Stream(parts.datasets[0], parts.settings)
+    batches = islice(loader(stream, parts.settings, start=0), BATCHES)
+    where = parts.accelerator.device
+    found: list[dict[str, list[float]]] = []
     with Progress("dry run", BATCHES) as progress:
         for images, labels in batches:
-            with parts.accelerator.autocast():
-                outputs = student(images.to(where).float(), objective.taps)
-                with torch.no_grad():
-                    aim = guide(images.to(where).float(), objective.taps)
-            losses = objective(outputs, aim, labels.to(where), step=0, measure=True)
-            found.append((losses, [_ce_gradient(losses, outputs, part) for part in objective.parts]))
+            try:
+                weighed = learner.weigh(images.to(where), labels.to(where))
+            except NotFiniteError as error:
+                first = len(found) * parts.settings.batch_size
+                raise UserError(f"dry run: {explain(error, stream, first)[0]}") from error
+            losses = weighed.losses
+            columns = (losses.raw, losses.weighted, losses.gradients, weighed.ce_gradients)
+            found.append({name: [column[name].item() for column in columns] for name in losses.raw})
             progress.advance(len(found))
     schedules = {term.name: term.schedule for term in recipe.distill}
     return [
         _mean(
             part,
             _words(schedules.get(part.name, recipe.supervised.schedule)),
-            [(losses, ce[number]) for losses, ce in found],
+            [values[part.name] for values in found],
         )
-        for number, part in enumerate(objective.parts)
+        for part in parts.objective.parts
     ]
 
 
@@ -85,23 +85,10 @@ def _unscheduled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"supervised": supervised, "distill": terms})
 
 
-def _ce_gradient(losses: Losses, outputs: Outputs, part: Part) -> float:
-    """L2 norm of the weighted cross-entropy's gradient at what `part` reads."""
-    found = torch.autograd.grad(losses.weighted["ce"], part.read(outputs), retain_graph=True)
-    return float(torch.stack([x.float().norm() for x in found]).norm())
-
-
-def _mean(part: Part, schedule: str, found: list[tuple[Losses, float]]) -> Weighed:
-    raw, weighted, gradient = (
-        fmean(values[part.name].item() for values in column)
-        for column in zip(
-            *((losses.raw, losses.weighted, losses.gradients) for losses, _ in found), strict=True
-        )
-    )
-    ce = fmean(there for _, there in found)
-    return Weighed(
-        part.name, part.taps, part.weight, schedule, raw, weighted, gradient, gradient / ce if ce else None
-    )
+def _mean(part: Part, schedule: str, found: list[list[float]]) -> Weighed:
+    raw, weighted, gradient, ce = (fmean(column) for column in zip(*found, strict=True))
+    share = gradient / ce if ce else None
+    return Weighed(part.name, part.taps, part.weight, schedule, raw, weighted, gradient, share)
 
 
 def _words(schedule: Schedule) -> str:

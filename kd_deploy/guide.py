@@ -28,12 +28,12 @@ class Guide:
         Raises:
             UserError: the cache's folder cannot be written.
         """
-        self._cache = Cache(section.cache, teacher) if section.cache else None
         self.network = teacher.to(accelerator.device).eval().requires_grad_(False)
         self._run: nn.Module = self.network
         self._taps, self._device = tuple(taps), accelerator.device
         native = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
         self._half = native if section.precision == "auto" else section.precision == "bf16"
+        self._cache = Cache(section.cache, teacher, self._half) if section.cache else None
 
     def compile(self) -> None:
         self._run = torch.compile(self.network)  # type: ignore[assignment]
@@ -69,9 +69,10 @@ class Cache:
     with one seed, since they see the same views.
     """
 
-    def __init__(self, folder: Path, teacher: Segmenter) -> None:
-        digest = hashlib.sha256(repr(type(teacher.network)).encode())
-        for name, value in teacher.network.state_dict().items():
+    def __init__(self, folder: Path, teacher: Segmenter, half: bool) -> None:
+        digest = hashlib.sha256(f"{teacher.network!r} {half}".encode())  # with dilations and strides
+        normalisation = {"mean": teacher.mean, "std": teacher.std}
+        for name, value in (teacher.network.state_dict() | normalisation).items():
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         self._folder = folder / digest.hexdigest()[:16]
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -15,19 +18,15 @@ from kd_deploy.distill.objective import Losses
 from kd_deploy.guide import Guide
 from kd_deploy.models.segmenter import Outputs, Segmenter
 from kd_deploy.optim import make_optimizer, make_scheduler
-from kd_deploy.verdict import Verdict
+from kd_deploy.verdict import NotFiniteError, Verdict
 
 
-class NotFiniteError(Exception):
-    """A loss that is not finite, before the weights took its step.
+@dataclass(frozen=True)
+class Weighed:
+    """A batch's losses and, for each term, the gradient norm of cross-entropy at what that term reads."""
 
-    Attributes:
-        first: the first image of the batch's part that it came from, in this process's share.
-    """
-
-    def __init__(self, losses: Losses, student: Outputs, teacher: Outputs | None, first: int) -> None:
-        super().__init__("a loss is not finite")
-        self.losses, self.student, self.teacher, self.first = losses, student, teacher, first
+    losses: Losses
+    ce_gradients: dict[str, Tensor]
 
 
 class Learner:
@@ -41,13 +40,13 @@ class Learner:
         self._device = self._accelerator.device
         self._format = torch.channels_last if self._settings.channels_last else torch.preserve_format
         self.segmenter: Segmenter = self._placed(self._with_batchnorm(assembly.segmenter))
-        self._adapters = assembly.objective.adapters.to(self._device)
-        self._taps = assembly.objective.taps
+        objective = assembly.objective.to(self._device)
+        self._adapters, self._taps, self._parts = objective.adapters, objective.taps, objective.parts
         self._guide = self._made_guide(assembly)
         optimizer = make_optimizer(self._settings, self.segmenter, self._adapters)
         self.model, self._optimizer = self._accelerator.prepare(self._compiled(self.segmenter), optimizer)
-        self._labelled_pixels = assembly.objective.to(self._device).labelled_pixels
-        self._objective: nn.Module = assembly.objective
+        self._labelled_pixels = objective.labelled_pixels
+        self._objective: nn.Module = objective
         if len(self._adapters):
             self._objective = self._accelerator.prepare(self._objective)
         self._scheduler = make_scheduler(optimizer, self._settings)
@@ -63,7 +62,7 @@ class Learner:
         """Statistics of the whole batch, where several GPUs share one (on a CPU torch has none of that)."""
         on_gpus = self._device.type == "cuda" and self._accelerator.num_processes > 1
         if self._settings.batchnorm == "sync" and on_gpus:
-            nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)  # type: ignore[no-untyped-call]  # in place
+            convert_sync_batchnorm(segmenter)  # in place; torch's own loses the activation of timm's norms
         return segmenter
 
     def _made_guide(self, assembly: Assembly) -> Guide | None:
@@ -104,35 +103,95 @@ class Learner:
             interrupted: whether this process was asked to stop; the verdict says whether any was.
 
         Raises:
-            NotFiniteError: some process's loss is not finite; the weights are as before.
+            NotFiniteError: some process's loss is not finite; all state is as before.
         """
         self._train_mode()
-        parts = self._settings.accumulate
-        size = len(images) // parts
-        labelled = self._accelerator.reduce(self._labelled_pixels(labels) / parts, "mean")
+        before = self._passing_state()
+        labelled = self._labelled(labels)
         found = []
-        for part in range(parts):
-            chosen = slice(part * size, (part + 1) * size)
-            student, teacher = self._outputs(images[chosen])
-            losses: Losses = self._objective(
-                student, teacher, labels[chosen], step=number, labelled=labelled, measure=measure
-            )
-            verdict = Verdict(losses.total, interrupted, self._accelerator)
-            with self._accelerator.no_sync(self.model) if part < parts - 1 else nullcontext():
-                self._accelerator.backward(losses.total / parts)
+        parts = self._parts_of(images, labels)
+        for number_of_part, (first, some, known) in enumerate(parts, start=1):
+            last = number_of_part == len(parts)
+            with nullcontext() if last else self._unsynchronised():
+                student, teacher = self._outputs(some)
+                losses: Losses = self._objective(
+                    student, teacher, known, step=number, labelled=labelled, measure=measure
+                )
+                verdict = Verdict(losses.total, interrupted, self._accelerator)
+                self._accelerator.backward(losses.total / len(parts))
             if not verdict.finite():
                 self._optimizer.zero_grad()
-                raise NotFiniteError(losses, student, teacher, part * size)
+                self._restore_passing(before)
+                raise NotFiniteError(losses, student, teacher, first)
             found.append(losses)
         if self._settings.clip:
             learning = chain(self.model.parameters(), self._objective.parameters())
             self._accelerator.clip_grad_norm_(learning, self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._scheduler.step()
-        if self._average:
-            self._average.update_parameters(self.segmenter)
+        if not self._accelerator.optimizer_step_was_skipped:  # by fp16's scaler
+            self._scheduler.step()
+            if self._average:
+                self._average.update_parameters(self.segmenter)
         return Losses.mean(found), verdict
+
+    def weigh(self, images: Tensor, labels: Tensor) -> Weighed:
+        """The terms of a batch at the start of the run, without a step.
+
+        Raises:
+            NotFiniteError: a loss is not finite.
+        """
+        self._train_mode()
+        labelled, found = self._labelled(labels), []
+        for first, some, known in self._parts_of(images, labels):
+            student, teacher = self._outputs(some)
+            losses: Losses = self._objective(student, teacher, known, step=0, labelled=labelled, measure=True)
+            if not torch.isfinite(losses.total):
+                raise NotFiniteError(losses, student, teacher, first)
+            ce = {}
+            for part in self._parts:
+                gradient = torch.autograd.grad(losses.weighted["ce"], part.read(student), retain_graph=True)
+                ce[part.name] = torch.stack([x.float().norm() for x in gradient]).norm()
+            found.append((losses, ce))
+        mean = Losses.mean([losses for losses, _ in found])
+        squares = {name: torch.stack([ce[name].square() for _, ce in found]).mean() for name in found[0][1]}
+        return Weighed(mean, {name: (square / len(found)).sqrt() for name, square in squares.items()})
+
+    def _parts_of(self, images: Tensor, labels: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+        """The parts that a batch goes through in, each with the number of its first image."""
+        size = len(images) // self._settings.accumulate
+        return [(at, images[at : at + size], labels[at : at + size]) for at in range(0, len(images), size)]
+
+    def _labelled(self, labels: Tensor) -> Tensor:
+        """Labelled pixels of a part, as a mean over all parts and processes."""
+        mean: Tensor = self._accelerator.reduce(
+            self._labelled_pixels(labels) / self._settings.accumulate, "mean"
+        )
+        return mean
+
+    @contextmanager
+    def _unsynchronised(self) -> Iterator[None]:
+        """Gradients stay in this process, until a later part's."""
+        with self._accelerator.no_sync(self.model), self._accelerator.no_sync(self._objective):
+            yield
+
+    def _passing_state(self) -> dict[str, Any]:
+        """What a forward pass changes by itself: running statistics and random states."""
+        buffers = [b.clone() for b in self._buffers()]
+        on_gpu = self._device.type == "cuda"
+        return {
+            "buffers": buffers,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if on_gpu else None,
+        }
+
+    def _restore_passing(self, state: dict[str, Any]) -> None:
+        for buffer, value in zip(self._buffers(), state["buffers"], strict=True):
+            buffer.copy_(value)
+        self._restore_random(state)
+
+    def _buffers(self) -> list[Tensor]:
+        return [*self.segmenter.buffers(), *self._adapters.buffers()]
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -170,15 +229,14 @@ class Learner:
         self._scheduler.load_state_dict(state["scheduler"])
         if self._accelerator.scaler:
             self._accelerator.scaler.load_state_dict(state["scaler"])
+        self._restore_random(state)
+
+    def _restore_random(self, state: dict[str, Any]) -> None:
         torch.set_rng_state(state["rng"])
         if self._device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"])
 
-
-def scored_weights(state: dict[str, Any]) -> dict[str, Tensor]:
-    """The state dict, as smp's, of the network that a checkpoint's scores belong to."""
-    prefix = "module.network."
-    if not state["average"]:
-        network: dict[str, Tensor] = state["network"]
-        return network
-    return {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
+    def sound(self) -> bool:
+        """Whether every weight and statistic is finite."""
+        values = [*self.segmenter.parameters(), *(b for b in self._buffers() if b.is_floating_point())]
+        return bool(torch.stack([torch.isfinite(value).all() for value in values]).all())

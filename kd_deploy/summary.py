@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kd_deploy.learner import scored_weights
+from kd_deploy.models.weights import scored_weights
 from kd_deploy.runtime.environment import cpu_name
 from kd_deploy.runtime.files import write_json
 from kd_deploy.trainer import Trainer

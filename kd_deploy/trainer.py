@@ -15,12 +15,12 @@ from kd_deploy.distill.objective import Losses
 from kd_deploy.evaluate import count, to_json
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.journal import Journal
-from kd_deploy.learner import Learner, NotFiniteError
+from kd_deploy.learner import Learner
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.metrics import Score
 from kd_deploy.signals import Interrupt
-from kd_deploy.verdict import wrong_images, wrong_term
+from kd_deploy.verdict import NotFiniteError, explain
 
 _OF_THE_MODEL = ("backend", "precision", "device", "versions")
 """What `evaluate --json` says beside the scores; a run says it once, in its summary."""
@@ -101,25 +101,12 @@ class Trainer:
 
     def _problem(self, error: NotFiniteError) -> tuple[str, bool]:
         """What is not finite in this process's share of the batch, in words, and whether the student is."""
-        losses, saved = error.losses, f"the run is saved at step {self.step}"
-        for role, outputs in (("student", error.student), ("teacher", error.teacher)):
-            tap, images = wrong_images(outputs)
-            if not images:
-                continue
-            text = f"{wrong_term(losses)}: the {role}'s {tap} are not finite"
-            if role == "student":
-                return f"{text}; lower train.lr or the weights of the terms and start again", True
-            names = self._names([error.first + image for image in images])
-            return f"{text} on {names}; evaluate that teacher, or leave them out ({saved})", False
-        if torch.isfinite(losses.total):
-            return "", False
-        return f"{wrong_term(losses)}; lower the weight of that term ({saved})", False
-
-    def _names(self, images: list[int]) -> str:
-        """The files of some images of this process's share of the batch."""
         batch, processes = self.settings.batch_size, self.accelerator.num_processes
         first = self.step * batch + self.accelerator.process_index * (batch // processes)
-        return ", ".join(self.stream.name(first + image) for image in images)
+        text, of_student = explain(error, self.stream, first)
+        if text and not of_student:
+            text += f" (the run is saved at step {self.step})"
+        return text, of_student
 
     def _log(self, gradients: dict[str, Tensor]) -> None:
         means = self._of_all(self.window.means())  # waits for the device
@@ -160,6 +147,11 @@ class Trainer:
     def _save(self, name: str) -> None:
         if not self.accelerator.is_main_process:
             return
+        if not self.learner.sound():
+            raise UserError(
+                f"{self.run.path}: after step {self.step} the weights are not finite, though the losses were; the last "
+                "checkpoint stays; lower train.lr or set train.clip and start again"
+            )
         own = {
             "step": self.step,
             "window": self.window.state(),

@@ -8,8 +8,21 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from kd_deploy.data.stream import Stream
 from kd_deploy.distill.objective import Losses
 from kd_deploy.models.segmenter import Outputs
+
+
+class NotFiniteError(Exception):
+    """A loss that is not finite; the learner is as it was before the step.
+
+    Attributes:
+        first: the first image of the batch's part that it came from, in this process's share.
+    """
+
+    def __init__(self, losses: Losses, student: Outputs, teacher: Outputs | None, first: int) -> None:
+        super().__init__("a loss is not finite")
+        self.losses, self.student, self.teacher, self.first = losses, student, teacher, first
 
 
 class Verdict:
@@ -43,7 +56,27 @@ class Verdict:
         return self._votes[vote].item()
 
 
-def wrong_images(outputs: Outputs | None) -> tuple[str, list[int]]:
+def explain(error: NotFiniteError, stream: Stream, first: int) -> tuple[str, bool]:
+    """What is not finite, and what to do about it; whether it is the student.
+
+    `first` is the number in the stream of the first image of this process's share. The text is empty where
+    only another process's share is at fault.
+    """
+    for role, outputs in (("student", error.student), ("teacher", error.teacher)):
+        tap, images = _wrong_images(outputs)
+        if not images:
+            continue
+        text = f"{_wrong_term(error.losses)}: the {role}'s {tap} are not finite"
+        if role == "student":
+            return f"{text}; lower train.lr or the weights of the terms and start again", True
+        names = ", ".join(stream.name(first + error.first + image) for image in images)
+        return f"{text} on {names}; evaluate that teacher, or leave them out", False
+    if torch.isfinite(error.losses.total):
+        return "", False
+    return f"{_wrong_term(error.losses)}; lower the weight of that term", False
+
+
+def _wrong_images(outputs: Outputs | None) -> tuple[str, list[int]]:
     """The first of a network's outputs that is not finite, by name, and the images of the batch where it is not."""
     for name, tensor in outputs.taps.items() if outputs else ():
         fine = torch.isfinite(tensor.detach()).flatten(1).all(1)
@@ -52,7 +85,7 @@ def wrong_images(outputs: Outputs | None) -> tuple[str, list[int]]:
     return "", []
 
 
-def wrong_term(losses: Losses) -> str:
+def _wrong_term(losses: Losses) -> str:
     """The first term that is not finite, as "kd is nan"."""
     for name, value in losses.raw.items():
         if not math.isfinite(number := value.item()):

@@ -89,6 +89,7 @@ _WORDS = {
     "model_attributes_type": "must be a section (key: value), not {given}",
     "list_type": "must be a list, not {given}",
     "tuple_type": "must be a list, not {given}",
+    "too_short": "has too few values: {given}",
     "too_long": "must have {max_length} values, not {actual_length}",
 }
 

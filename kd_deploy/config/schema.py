@@ -66,7 +66,7 @@ class Train(Section):
     augment: Augment = Augment()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     clip: PositiveFloat | None = None  # gradient norm
-    accumulate: PositiveInt = 1  # parts that a batch goes through the networks in
+    accumulate: PositiveInt = 1  # parts that a batch goes through in; ohem and cirkd see a part alone
     ema: Annotated[Float, Field(gt=0, lt=1)] | None = None  # decay; the averaged weights are scored and kept
     channels_last: StrictBool = False
     compile: StrictBool = False  # torch.compile, student and teacher
@@ -168,6 +168,12 @@ class Recipe(Section):
                     f"'{name}' stands twice; logs name a term by its method and taps", again, "method"
                 )
         return terms
+
+    @model_validator(mode="after")
+    def _something_teaches(self) -> Self:
+        if self.supervised.weight == 0 and not any(term.weight for term in self.distill):
+            raise problem("every weight is zero, so that nothing teaches the student", "supervised", "weight")
+        return self
 
     @model_validator(mode="after")
     def _schedules_fit(self) -> Self:

@@ -48,6 +48,10 @@ class Schedule(Section):
             raise problem(f"must be a first and a later step, not {list(self.over)}", "over")
         if self.kind == "warmup" and not self.over:
             raise problem("a warm-up needs its steps: over: [0, 1500]", "over")
+        if self.kind == "constant" and (self.over or self.end not in (1.0, self.start)):
+            raise problem("a constant schedule has neither end nor over; give another kind", "kind")
+        if self.kind != "constant" and self.start == self.end:
+            raise problem(f"the schedule goes from {self.start:g} to {self.end:g}: give start or end", "kind")
         return self
 
 
@@ -67,12 +71,19 @@ class Auxiliary(Section):
     weight: PositiveFloat = 0.4
 
 
+def _some_above_zero(weights: tuple[float, ...]) -> tuple[float, ...]:
+    if not any(weights):
+        raise problem("must have a weight above zero")
+    return weights
+
+
 class Supervised(Section):
     """Cross-entropy against the labels."""
 
     weight: NonNegativeFloat = 1.0
     schedule: Schedule = Schedule()
-    class_weights: tuple[NonNegativeFloat, ...] | None = None  # one for each class; absent: all alike
+    class_weights: Annotated[tuple[NonNegativeFloat, ...], AfterValidator(_some_above_zero)] | None = None
+    """One for each class; absent: all alike."""
     ohem: Ohem | None = None
     auxiliary: Auxiliary | None = None
 
@@ -169,11 +180,22 @@ class BrdBoundaryOptions(Section):
     tau: PositiveFloat = 1.0
 
 
+def _once(taps: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(taps)) < len(taps):
+        raise problem(f"must name each tap once, not {list(taps)}")
+    return taps
+
+
 class BrdBoundaryTerm(TermSection):
     """The only method that reads several taps, finest first."""
 
     method: Literal["brd.boundary"]
-    taps: Annotated[tuple[Text, ...], Field(min_length=1)] = ("stage1", "stage2", "stage3", "stage4")
+    taps: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_once)] = (
+        "stage1",
+        "stage2",
+        "stage3",
+        "stage4",
+    )
     options: BrdBoundaryOptions = BrdBoundaryOptions()
 
 
@@ -211,6 +233,12 @@ class IfvdTerm(FeatureTerm):
 class DistOptions(Section):
     inter: NonNegativeFloat = 1.0
     intra: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _not_both_zero(self) -> Self:
+        if self.inter == self.intra == 0:
+            raise problem("inter and intra are both zero; leave the term out instead", "inter")
+        return self
 
 
 class DistTerm(LogitTerm):

@@ -60,24 +60,32 @@ class Losses:
 Loss = Callable[[Any, Any, Tensor], Tensor]
 """Of what student and teacher have at a term's taps (a tensor, or a list where it compares several), and labels."""
 
-LabelLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Of what the student has at one tap, labels, and the number of labelled pixels to divide by."""
+Value = Callable[[list[Tensor], list[Tensor], Tensor, Tensor | None], Tensor]
+"""Of what student and teacher have at every tap of a term, labels, and how many labelled pixels to divide by."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A term as the objective runs it, against a teacher or (`against` None) against the labels."""
+    """A term as the objective runs it."""
 
     name: str
     taps: tuple[str, ...]
     weight: float
     schedule: Schedule
-    against: Loss | None = None
-    several: bool = False
-    labels_alone: LabelLoss | None = None
+    value: Value
 
     def read(self, outputs: Outputs) -> list[Tensor]:
         return [outputs.taps[tap] for tap in self.taps]
+
+
+def _against_labels(loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Value:
+    return lambda student, teacher, labels, labelled: loss(student[0], labels, labelled)
+
+
+def _against_teacher(loss: Loss, *, several: bool) -> Value:
+    if several:
+        return lambda student, teacher, labels, labelled: loss(student, teacher, labels)
+    return lambda student, teacher, labels, labelled: loss(student[0], teacher[0], labels)
 
 
 class Projected(nn.Module):
@@ -117,37 +125,31 @@ class Objective(nn.Module):
         self._iterations = iterations
         self.adapters = nn.ModuleDict()
         self._add_supervised(supervised, student)
+        self._alone = len(self.parts)  # the first ones need no teacher
         for number, term in enumerate(terms):
             for role, taps in (("student", student), ("teacher", teacher)):
                 _check_taps(f"distill[{number}].taps", term.method, term.taps, role, taps)
-            several = isinstance(term, BrdBoundaryTerm)
             loss = self._make(term, student[term.taps[0]].channels, teacher[term.taps[0]].channels)
-            self.parts.append(Part(term.name, term.taps, term.weight, term.schedule, loss, several))
+            value = _against_teacher(loss, several=isinstance(term, BrdBoundaryTerm))
+            self.parts.append(Part(term.name, term.taps, term.weight, term.schedule, value))
 
     def _add_supervised(self, supervised: Supervised, student: Taps) -> None:
         weights = supervised.class_weights
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", torch.tensor(weights) if weights else None, persistent=False)
         weight, schedule = supervised.weight, supervised.schedule
-        loss = partial(self._cross_entropy, supervised.ohem)
-        self.parts = [Part("ce", ("logits",), weight, schedule, labels_alone=loss)]
+        loss = _against_labels(partial(self._cross_entropy, supervised.ohem, None))
+        self.parts = [Part("ce", ("logits",), weight, schedule, loss)]
         if auxiliary := supervised.auxiliary:
             tap = auxiliary.tap
             _check_taps("supervised.auxiliary.tap", "the auxiliary head", (tap,), "student", student)
             head = AuxiliaryHead(student[tap].channels, student["logits"].channels)
             self.adapters["auxiliary"] = head
-            behind = partial(self._cross_entropy, supervised.ohem, head=head)
-            self.parts.append(
-                Part("auxiliary", (tap,), weight * auxiliary.weight, schedule, labels_alone=behind)
-            )
+            loss = _against_labels(partial(self._cross_entropy, supervised.ohem, head))
+            self.parts.append(Part("auxiliary", (tap,), weight * auxiliary.weight, schedule, loss))
 
     def _cross_entropy(
-        self,
-        ohem: Ohem | None,
-        read: Tensor,
-        labels: Tensor,
-        labelled: Tensor | None,
-        head: nn.Module | None = None,
+        self, ohem: Ohem | None, head: nn.Module | None, read: Tensor, labels: Tensor, labelled: Tensor | None
     ) -> Tensor:
         logits = head(read) if head else read
         return cross_entropy(logits, labels, labelled, class_weights=self.class_weights, ohem=ohem)
@@ -186,36 +188,22 @@ class Objective(nn.Module):
 
         `measure` adds the gradient norms, for the price of going back through every loss (not the network) twice.
         """
+        if teacher is None and len(self.parts) > self._alone:
+            raise ValueError(f"{self.parts[self._alone].name}: needs a teacher")
         raw, weighted, gradients = {}, {}, {}
-        for part in self.parts:
-            inputs = part.read(student)
-            if measure:  # views of its own for each term: its gradient stops there, and is its own alone
-                inputs = [x.view_as(x) for x in inputs]
-            value = self._value(part, inputs, teacher, labels, labelled)
-            raw[part.name] = value
-            weighted[part.name] = part.weight * factor(part.schedule, step, self._iterations) * value
-            if measure:
-                found = torch.autograd.grad(weighted[part.name], inputs, retain_graph=True)
-                gradients[part.name] = torch.stack([x.float().norm() for x in found]).norm()
-        total = torch.stack(list(weighted.values())).sum()
+        with torch.autocast(labels.device.type, enabled=False):  # adapters too compute in float32
+            for part in self.parts:
+                inputs = part.read(student)
+                if measure:  # views of its own for each term: its gradient stops there, and is its own alone
+                    inputs = [x.view_as(x) for x in inputs]
+                value = part.value(inputs, part.read(teacher) if teacher else [], labels, labelled)
+                raw[part.name] = value
+                weighted[part.name] = part.weight * factor(part.schedule, step, self._iterations) * value
+                if measure:
+                    found = torch.autograd.grad(weighted[part.name], inputs, retain_graph=True)
+                    gradients[part.name] = torch.stack([x.float().norm() for x in found]).norm()
+            total = torch.stack(list(weighted.values())).sum()
         return Losses(total, raw, weighted, gradients)
-
-    def _value(
-        self,
-        part: Part,
-        inputs: list[Tensor],
-        teacher: Outputs | None,
-        labels: Tensor,
-        labelled: Tensor | None,
-    ) -> Tensor:
-        if part.labels_alone:
-            return part.labels_alone(inputs[0], labels, labelled)
-        if teacher is None or part.against is None:
-            raise ValueError(f"{part.name}: needs a teacher")
-        aims = part.read(teacher)
-        return (
-            part.against(inputs, aims, labels) if part.several else part.against(inputs[0], aims[0], labels)
-        )
 
 
 def _check_taps(key: str, reader: str, wanted: Sequence[str], role: str, taps: Taps) -> None:

@@ -36,7 +36,7 @@ def cross_entropy(
         labelled: `labelled_pixels` to divide by, where these labels are a share of a batch; None: their own.
         class_weights: (C,), a pixel's weight by its class, in the sum and in what it is divided by.
         ohem: only the hard pixels count (online hard example mining, Shrivastava et al., CVPR 2016), and the mean
-            is over them alone, whatever `labelled` says.
+            is over them alone, whatever `labelled` says: a share of a batch picks its own.
         ignore_index: the label that counts nowhere.
     """
     full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
@@ -61,7 +61,7 @@ def _hard(losses: Tensor, known: Tensor, ohem: Ohem) -> Tensor:
     least share of the known ones: (B, H, W) bool."""
     ranked = losses.where(known, -1.0).flatten().sort(descending=True).values
     last = (ohem.keep * known.sum()).ceil().long().clamp(min=1) - 1
-    return losses >= ranked[last].clamp(max=-math.log(ohem.threshold))
+    return losses >= ranked.gather(0, last.view(1)).clamp(max=-math.log(ohem.threshold))
 
 
 class AuxiliaryHead(nn.Module):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kd_deploy.distill.positions import matmul, pair
 
 _TINY = 1e-6
-"""Below this norm a feature has no direction; dividing by less would make its gradient explode."""
+"""Below this norm a feature has no direction, and no gradient: dividing by it would make that explode."""
 
 
 def token_pair(
@@ -25,8 +26,14 @@ def token_pair(
     while -(-height // side) * -(-width // side) > max_tokens:
         side *= 2
     # Invalid positions are zero, and the length of what is left of a mean does not matter.
-    student, teacher = (F.normalize(_pool(x, side).flatten(2), dim=1, eps=_TINY) for x in (student, teacher))
+    student, teacher = (unit(_pool(x, side).flatten(2), dim=1) for x in (student, teacher))
     return student, teacher, _pool(valid.to(student.dtype), side).flatten(1) >= 0.5 - _TINY
+
+
+def unit(x: Tensor, dim: int) -> Tensor:
+    """`x` over its L2 norm along `dim`; zero where there is none to speak of."""
+    norm = x.norm(dim=dim, keepdim=True)
+    return torch.where(norm > _TINY, x / norm.clamp(min=_TINY), x.new_zeros(()))
 
 
 def gram(tokens: Tensor) -> Tensor:

@@ -156,12 +156,24 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             f"{file}: cannot be read as a checkpoint ({reason}); give a .safetensors file, or a .pt/.pth "
             "file that holds a state dict alone"
         ) from error
+    if isinstance(state, dict) and "average" in state:
+        state = scored_weights(state)
     for wrapper in ("network", "state_dict", "model"):  # ours, and the two common ones
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{file}: holds no state dict; save the network's state_dict() alone")
     return state
+
+
+def scored_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The network that a run's checkpoint was scored with, as smp's state dict: the averaged one where there is one."""
+    prefix = "module.network."
+    average = checkpoint["average"]
+    if not average:
+        network: dict[str, Tensor] = checkpoint["network"]
+        return network
+    return {key.removeprefix(prefix): value for key, value in average.items() if key.startswith(prefix)}
 
 
 def write_weights(state: dict[str, Tensor], file: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from kd_deploy.assemble import assemble
+from kd_deploy.balance import measure
 from kd_deploy.config.load import load_recipe
 from kd_deploy.deploy import export_run
 from kd_deploy.run import Run
@@ -171,6 +172,27 @@ def test_a_dry_run_weighs_the_terms_and_writes_nothing(kd: Any, deeplab: Any, tm
         assert term["gradient"] > 0
         assert term["share"] > 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_goes_through_the_parts_that_training_would(deeplab: Any) -> None:
+    terms = "distill=[{method: kd, weight: 1}, {method: cwd, weight: 1, taps: [decoder]}]"
+    found = []
+    for parts in (1, 2):
+        overrides = [terms, "train.batch_size=4", "train.batchnorm=frozen", f"train.accumulate={parts}"]
+        recipe = load_recipe(str(deeplab.recipe), overrides)
+        found.append(measure(recipe, teacher=str(deeplab.teacher), device="cpu"))
+    for whole, parted in zip(*found, strict=True):
+        for fact in ("raw", "weighted", "gradient", "share"):
+            assert getattr(parted, fact) == pytest.approx(getattr(whole, fact), rel=1e-3)
+
+
+def test_a_dry_run_refuses_a_teacher_that_is_not_finite(kd: Any, deeplab: Any, tmp_path: Path) -> None:
+    state = load_file(deeplab.teacher / "teacher.safetensors")
+    state["segmentation_head.0.bias"][:] = float("nan")
+    torch.save(state, tmp_path / "teacher.pt")
+    done = kd("distill", deeplab.recipe, "--teacher", tmp_path / "teacher.pt", "--dry-run", "--device", "cpu")
+    assert done.code == 1
+    assert "error: dry run: kd is nan: the teacher's logits are not finite on " in done.err
 
 
 def test_only_a_dry_run_needs_no_folder(kd: Any, deeplab: Any) -> None:

@@ -23,7 +23,8 @@ from kd_deploy import trainer
 from kd_deploy.config.load import load_recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.data.stream import Stream
-from kd_deploy.learner import Learner, scored_weights
+from kd_deploy.learner import Learner
+from kd_deploy.models.weights import read_weights, scored_weights
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.train import distill, train
@@ -264,7 +265,35 @@ def test_a_teacher_that_is_not_finite_stops_the_run_after_saving(
     assert state["step"] == 5
     assert all(torch.isfinite(x).all() for x in state["network"].values())
     distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu", resume=True)
-    assert (tmp_path / "run" / "summary.json").exists()
+    assert metrics(tmp_path / "run") == metrics(deeplab.run)
+    assert same(weights(tmp_path / "run"), weights(deeplab.run))
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient that overflows under a loss that does not: the last checkpoint stays."""
+    recipe = load_recipe(str(deeplab.recipe))
+
+    def spoil(training: Trainer) -> None:
+        with torch.no_grad():
+            training.learner.segmenter.network.segmentation_head[0].weight[0] = float("nan")
+
+    after_step(8, monkeypatch, spoil)
+    with pytest.raises(
+        UserError, match=r"run: after step 8 the weights are not finite, though the losses were"
+    ):
+        train(recipe, "student", tmp_path / "run", device="cpu")
+    state = Run.open(tmp_path / "run").load_checkpoint("last")
+    assert state is not None
+    assert state["step"] == 4
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_checkpoint_as_a_teacher_is_what_was_scored(deeplab: Any, tmp_path: Path) -> None:
+    recipe = load_recipe(str(deeplab.recipe), ["train.iterations=2", "evaluate.every=2", "train.ema=0.5"])
+    train(recipe, "student", tmp_path / "run", device="cpu")
+    assert same(read_weights(tmp_path / "run" / "checkpoints" / "last.pt"), weights(tmp_path / "run"))
 
 
 def test_an_average_of_the_weights_is_scored_and_kept(deeplab: Any, tmp_path: Path) -> None:

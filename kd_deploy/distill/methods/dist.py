@@ -63,8 +63,10 @@ def _distance(centred: list[Tensor], means: list[Tensor], count: int | Tensor, d
     squares = [_dot(x, x, dim) for x in centred]
     floors = [(count * (_FLAT * mean.detach()).square()).clamp(min=1e-37) for mean in means]
     norms = [square.maximum(floor).sqrt() for square, floor in zip(squares, floors, strict=True)]
+    zero = norms[0].new_zeros(())
     correlation = _dot(centred[0], centred[1], dim) / (norms[0] * norms[1])
-    return torch.where(squares[1] > floors[1], 1 - correlation, correlation.new_zeros(()))
+    correlation = torch.where(squares[0] > floors[0], correlation, zero)  # a constant student has none
+    return torch.where(squares[1] > floors[1], 1 - correlation, zero)
 
 
 def _dot(a: Tensor, b: Tensor, dim: int) -> Tensor:

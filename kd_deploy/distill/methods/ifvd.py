@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_deploy.distill.positions import masked_mean, pair
+from kd_deploy.distill.tokens import unit
 
 _SLOTS = 257
 """Class ids fit into a byte; the last slot takes the invalid positions."""
@@ -44,4 +45,4 @@ def _to_prototype(feature: Tensor, slots: Tensor) -> Tensor:
     index = (slots + _SLOTS * torch.arange(batch, device=slots.device).unsqueeze(1)).flatten()
     sums = rows.new_zeros(batch * _SLOTS, channels).index_add(0, index, rows)
     # The cosine does not ask for a length, so that the sum of a slot is as good as its mean.
-    return F.cosine_similarity(rows, sums[index], dim=1).view(batch, -1)
+    return (unit(rows, dim=1) * unit(sums, dim=1)[index]).sum(1).view(batch, -1)

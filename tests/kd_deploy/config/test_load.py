@@ -107,7 +107,7 @@ def test_the_plain_recipe_is_good(recipe: Any) -> None:
         (
             "format: synthetic",
             "format: synthetc",
-            "2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, synthetic "
+            "2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, folder, synthetic "
             "(did you mean 'synthetic'?)",
         ),
         ("format: synthetic", "format: camvid", "1: data.root: missing key"),
@@ -167,7 +167,7 @@ def test_every_problem_comes_at_once_in_the_order_of_the_lines(recipe: Any) -> N
         overrides=("train.optimizer.nam=1", "nonsense", "evaluate.every=0"),
     )
     assert found == [
-        "r.yaml:2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, "
+        "r.yaml:2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, folder, "
         "synthetic (did you mean 'synthetic'?)",
         "r.yaml:3: student.encoder: missing key",
         "r.yaml:7: teacher.encodr: the tag !!python/name:os.system is not allowed; "
@@ -243,6 +243,44 @@ def test_no_word_of_pydantic_comes_through(recipe: Any) -> None:
         (
             [("    weight: 1", "    weight: 1\n    schedule:\n      kind: linear\n      over: [9, 3]")],
             "14: distill[0].schedule.over: must be a first and a later step, not [9, 3]",
+        ),
+        (
+            [("    weight: 1", "    weight: 1\n    schedule:\n      kind: cosine")],
+            "13: distill[0].schedule.kind: the schedule goes from 1 to 1: give start or end",
+        ),
+        (
+            [("    weight: 1", "    weight: 1\n    schedule:\n      kind: constant\n      over: [0, 9]")],
+            "13: distill[0].schedule.kind: a constant schedule has neither end nor over; give another kind",
+        ),
+        (
+            [("    weight: 1", "    weight: 0"), ("train:\n", "supervised: {weight: 0}\ntrain:\n")],
+            "12: supervised.weight: every weight is zero, so that nothing teaches the student",
+        ),
+        (
+            [("train:\n", "supervised: {class_weights: [0, 0]}\ntrain:\n")],
+            "12: supervised.class_weights: must have a weight above zero",
+        ),
+        (
+            [
+                (
+                    "    weight: 1",
+                    "    weight: 1\n  - {method: dist, weight: 1, options: {inter: 0, intra: 0}}",
+                )
+            ],
+            "12: distill[1].options.inter: inter and intra are both zero; leave the term out instead",
+        ),
+        (
+            [
+                (
+                    "    weight: 1",
+                    "    weight: 1\n  - {method: brd.boundary, weight: 1, taps: [stage1, stage1]}",
+                )
+            ],
+            "12: distill[1].taps: must name each tap once, not ['stage1', 'stage1']",
+        ),
+        (
+            [("    weight: 1", "    weight: 1\n  - {method: brd.boundary, weight: 1, taps: []}")],
+            "12: distill[1].taps: has too few values: []",
         ),
         (
             [("    weight: 1", "    weight: 1\n    schedule:\n      kind: warmup")],

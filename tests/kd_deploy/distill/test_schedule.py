@@ -17,7 +17,7 @@ def along(total: int, **section: Any) -> list[float]:
 
 
 def test_constant_is_its_start() -> None:
-    assert along(3, kind="constant", start=0.5, end=9.0) == [0.5] * 4
+    assert along(3, kind="constant", start=0.5) == [0.5] * 4
 
 
 def test_linear_is_the_share_of_the_run() -> None:
