@@ -18,6 +18,7 @@ from kd_deploy.distill.positions import (
     aligned_logits,
     class_divergence,
     logit_pair,
+    matmul,
     spatial_divergence,
     valid_positions,
 )
@@ -64,13 +65,14 @@ def edge_loss(
     masks = _masks(labels, valid, student.shape[1], edge_width, ignore_index)
     share = masks / temperature
     divergence = class_divergence(student * share, teacher * share)
-    cells = (masks > 0).sum((2, 3), keepdim=True)
+    cells = (masks.flatten(2) > 0).sum(2)
     if normalizer == "mask":
-        cells = cells.sum(1, keepdim=True)
+        cells = cells.sum(1, keepdim=True).expand_as(cells)
     elif normalizer != "class":
         raise ValueError(f"unknown normalizer {normalizer!r}: class or mask")
-    weights = (masks / cells.clamp(min=1)).sum(1)
-    return alpha * temperature**2 * (divergence * weights).sum((1, 2)).mean()
+    # sum_c 1 / n_bc sum_i phi_bi M_bci is sum_i phi_bi (sum_c M_bci / n_bc): a product of matrices.
+    weights = matmul(1 / cells.clamp(min=1).unsqueeze(1), masks.flatten(2)).squeeze(1)
+    return alpha * temperature**2 * (divergence.flatten(1) * weights).sum(1).mean()
 
 
 def body_loss(
@@ -133,12 +135,23 @@ def _masks(labels: Tensor, valid: Tensor, num_classes: int, edge_width: int, ign
     near = _dilate(_class_bits(labels.long().masked_fill(~known, num_classes), num_classes), edge_width)
     edge = near.masked_fill_(~(_several_bits(near) & known), 0)
 
-    rows, columns = (
-        _windows(n, m, labels.device) for n, m in zip(edge.shape[-2:], valid.shape[-2:], strict=True)
-    )
-    cells = F.pad(edge, (0, 1, 0, 1))[..., rows[:, None, :, None], columns[None, :, None, :]].flatten(2, 3)
-    area = (rows < edge.shape[-2]).sum(0).unsqueeze(1) * (columns < edge.shape[-1]).sum(0)
+    cells, area = _cells(edge, valid.shape[-2:])
     return _unpack(_count_bits(cells), num_classes) * (valid / area)
+
+
+def _cells(words: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The pixels of every window of an adaptive pool of words (W,B,H,W'), as (W,B,n,h,w), and each window's area.
+
+    Where windows have different sizes the smaller ones are filled up with words that have no bit set.
+    """
+    (height, width), (rows, columns) = words.shape[-2:], size
+    if height % rows == 0 and width % columns == 0:
+        blocks = words.view(*words.shape[:2], rows, height // rows, columns, width // columns)
+        area = torch.tensor(height // rows * (width // columns), device=words.device)
+        return blocks.permute(0, 1, 3, 5, 2, 4).flatten(2, 3), area
+    down, across = _windows(height, rows, words.device), _windows(width, columns, words.device)
+    cells = F.pad(words, (0, 1, 0, 1))[..., down[:, None, :, None], across[None, :, None, :]].flatten(2, 3)
+    return cells, (down < height).sum(0).unsqueeze(1) * (across < width).sum(0)
 
 
 def _class_bits(labels: Tensor, num_classes: int) -> Tensor:

@@ -49,6 +49,8 @@ def test_the_header_cites_what_it_follows(name: str) -> None:
     assert re.search(r"Loss: .*\(arXiv \d{4}\.\d{5}|Loss: cross-entropy alone", header)
     assert re.search(r"Schedule: .*(arXiv \d{4}\.\d{5}|MMSegmentation)", header)
     assert "Data: " in header
+    for document in re.findall(r"docs/[\w/]+\.md", header):
+        assert (Path(__file__).parents[3] / document).is_file()
 
 
 @pytest.mark.parametrize("name", ON_DISK)
