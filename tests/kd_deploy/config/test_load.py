@@ -107,8 +107,8 @@ def test_the_plain_recipe_is_good(recipe: Any) -> None:
         (
             "format: synthetic",
             "format: synthetc",
-            "2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, folder, synthetic "
-            "(did you mean 'synthetic'?)",
+            "2: data.format: 'synthetc' is not one of camvid, cityscapes, voc, ade20k, coco_stuff10k, folder, "
+            "synthetic (did you mean 'synthetic'?)",
         ),
         ("format: synthetic", "format: camvid", "1: data.root: missing key"),
         (
