@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
+from kd_deploy.config.architectures import ARCHITECTURES, Arch
 from kd_deploy.config.data import Data
 from kd_deploy.config.section import (
     Float,
@@ -24,7 +25,6 @@ from kd_deploy.config.section import (
     problem,
 )
 from kd_deploy.config.terms import Supervised, Term
-from kd_deploy.models.architectures import ARCHITECTURES, Arch
 
 
 class Optimizer(Section):

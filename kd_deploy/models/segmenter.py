@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from kd_deploy.config.architectures import ARCHITECTURES, Arch, Architecture
 from kd_deploy.models import encoders
-from kd_deploy.models.architectures import ARCHITECTURES, Arch, Architecture
 from kd_deploy.models.encoders import RGB
 from kd_deploy.models.segformer import FoldedDecoder, MergedDecoder
 from kd_deploy.runtime.errors import UserError

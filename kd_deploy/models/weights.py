@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from kd_deploy.config.architectures import ARCHITECTURES
 from kd_deploy.config.schema import Network
-from kd_deploy.models.architectures import ARCHITECTURES
 from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.errors import UserError
 

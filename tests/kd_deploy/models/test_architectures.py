@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 import segmentation_models_pytorch as smp
 
+from kd_deploy.config.architectures import ARCHITECTURES, Arch
 from kd_deploy.config.load import load_recipe
-from kd_deploy.models.architectures import ARCHITECTURES, Arch
 from kd_deploy.runtime.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kd_deploy.models.architectures import ARCHITECTURES, Arch
+from kd_deploy.config.architectures import ARCHITECTURES, Arch
 from kd_deploy.models.encoders import IMAGENET_MEAN, IMAGENET_STD, normalisation
 from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.errors import UserError
