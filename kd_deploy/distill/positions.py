@@ -68,29 +68,8 @@ def pair(
     return torch.where(valid, student, zero), torch.where(valid, teacher, zero), valid
 
 
-def aligned_logits(
-    student: Tensor, teacher: Tensor, labels: Tensor | None, ignore_index: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`aligned` for tensors whose channels are compared one with one.
-
-    Raises ValueError where the two differ in the number of classes, too.
-    """
-    _check_classes(student, teacher)
-    return aligned(student, teacher, labels, ignore_index)
-
-
-def logit_pair(
-    student: Tensor, teacher: Tensor, labels: Tensor | None, ignore_index: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`pair` for tensors whose channels are compared one with one.
-
-    Raises ValueError where the two differ in the number of classes, too.
-    """
-    _check_classes(student, teacher)
-    return pair(student, teacher, labels, ignore_index)
-
-
-def _check_classes(student: Tensor, teacher: Tensor) -> None:
+def check_classes(student: Tensor, teacher: Tensor) -> None:
+    """Raise ValueError where the two, whose channels are compared one with one, differ in their number."""
     if student.shape[1] != teacher.shape[1]:
         raise ValueError(f"the student has {student.shape[1]} classes, the teacher {teacher.shape[1]}")
 

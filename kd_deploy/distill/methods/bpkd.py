@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_deploy.distill.positions import (
-    aligned_logits,
+    aligned,
+    check_classes,
     class_divergence,
-    logit_pair,
     matmul,
+    pair,
     spatial_divergence,
     valid_positions,
 )
@@ -61,7 +62,8 @@ def edge_loss(
         ValueError: student and teacher differ in the number of classes, `edge_width` is even, or
             `normalizer` is another.
     """
-    student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
+    check_classes(student, teacher)
+    student, teacher, valid = pair(student, teacher, labels, ignore_index)
     masks = _masks(labels, valid, student.shape[1], edge_width, ignore_index)
     share = masks / temperature
     divergence = class_divergence(student * share, teacher * share)
@@ -89,7 +91,8 @@ def body_loss(
     M are the `edge_masks`; softmax_n runs over the valid positions only. Arguments, result and errors
     as in `edge_loss`.
     """
-    student, teacher, valid = aligned_logits(student, teacher, labels, ignore_index)
+    check_classes(student, teacher)
+    student, teacher, valid = aligned(student, teacher, labels, ignore_index)
     share = (1 - _masks(labels, valid, student.shape[1], edge_width, ignore_index)) / temperature
     return temperature**2 * spatial_divergence(student * share, teacher * share, valid).mean()
 

@@ -5,7 +5,7 @@ Paper: Channel-wise Knowledge Distillation for Dense Prediction (Shu et al., arX
 
 from torch import Tensor
 
-from kd_deploy.distill.positions import aligned_logits, spatial_divergence
+from kd_deploy.distill.positions import aligned, check_classes, spatial_divergence
 
 
 def cwd_loss(
@@ -36,5 +36,6 @@ def cwd_loss(
     Raises:
         ValueError: student and teacher differ in the number of classes.
     """
-    student, teacher, valid = aligned_logits(student, teacher, labels, ignore_index)
+    check_classes(student, teacher)
+    student, teacher, valid = aligned(student, teacher, labels, ignore_index)
     return temperature**2 * spatial_divergence(student / temperature, teacher / temperature, valid).mean()

@@ -8,7 +8,7 @@ weights 1 and 1. Our reading: both within one image, over valid positions.
 import torch
 from torch import Tensor
 
-from kd_deploy.distill.positions import logit_pair, masked_mean
+from kd_deploy.distill.positions import check_classes, masked_mean, pair
 
 _FLAT = 1e-5
 """Less spread than this share of its mean makes a vector a constant, in float32."""
@@ -43,7 +43,8 @@ def dist_loss(
     Raises:
         ValueError: student and teacher differ in the number of classes.
     """
-    student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
+    check_classes(student, teacher)
+    student, teacher, valid = pair(student, teacher, labels, ignore_index)
     valid, shares = valid.flatten(2), [z.softmax(1).flatten(2) for z in (student, teacher)]
     mean = student.new_full((), 1 / student.shape[1])
     rows = _distance([share - mean for share in shares], [mean, mean], student.shape[1], dim=1)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kd_deploy.distill.positions import full_precision, logit_pair, matmul, valid_positions
+from kd_deploy.distill.positions import check_classes, full_precision, matmul, pair, valid_positions
 
 _TINY = 1e-5
 """A row of the matrix below this norm is rounding noise."""
@@ -48,7 +48,8 @@ def icsd_loss(
     """
     if normalize not in ("rows", "none"):
         raise ValueError(f"unknown normalize {normalize!r}: rows or none")
-    student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
+    check_classes(student, teacher)
+    student, teacher, valid = pair(student, teacher, labels, ignore_index)
     matrices = [_divergences(z / tau, valid) for z in (student, teacher)]
     if normalize == "rows":
         matrices = [_unit_rows(s) for s in matrices]

@@ -6,7 +6,7 @@ to every position of the logit grid as CIRKD does (arXiv 2204.06986, CVPR 2022).
 
 from torch import Tensor
 
-from kd_deploy.distill.positions import class_divergence, logit_pair, masked_mean
+from kd_deploy.distill.positions import check_classes, class_divergence, masked_mean, pair
 
 
 def pixel_kd_loss(
@@ -35,6 +35,7 @@ def pixel_kd_loss(
     Raises:
         ValueError: student and teacher differ in the number of classes.
     """
-    student, teacher, valid = logit_pair(student, teacher, labels, ignore_index)
+    check_classes(student, teacher)
+    student, teacher, valid = pair(student, teacher, labels, ignore_index)
     divergence = class_divergence(student / temperature, teacher / temperature)
     return temperature**2 * masked_mean(divergence.flatten(1), valid.flatten(1)).mean()
