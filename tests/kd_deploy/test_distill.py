@@ -18,7 +18,7 @@ from kd_deploy.deploy import export_run
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.train import distill, train
-from tests.kd_deploy.test_train import torchrun
+from tests.kd_deploy.test_train import distillation, torchrun
 from tests.kd_deploy.test_trainer import after_step, metrics, press_ctrl_c, same, weights
 
 TERMS = (
@@ -101,17 +101,7 @@ def test_the_exported_student_is_a_plainly_trained_one(composed: Path, deeplab: 
 
 def test_two_processes_share_the_adapters(deeplab: Any, tmp_path: Path) -> None:
     overrides = [*SHORT, "train.batch_size=4", TERMS]
-    command = [
-        "distill",
-        deeplab.recipe,
-        "--teacher",
-        deeplab.teacher,
-        "-o",
-        tmp_path / "run",
-        "--device",
-        "cpu",
-    ]
-    done = torchrun(2, *command, *(word for text in overrides for word in ("--set", text)))
+    done = torchrun(2, *distillation(deeplab.recipe, deeplab.teacher, tmp_path / "run", overrides))
     assert done.returncode == 0, done.stderr
     assert [r["step"] for r in metrics(tmp_path / "run")] == [2, 2, 4, 4]
     state = Run.open(tmp_path / "run").load_checkpoint("last")
@@ -126,8 +116,7 @@ def test_a_process_whose_share_is_fine_stops_too(deeplab: Any, tmp_path: Path) -
     state["segmentation_head.0.bias"][:] = float("nan")
     torch.save(state, tmp_path / "teacher.pt")
     overrides = ["train.iterations=2", "train.batch_size=4", "distill=[{method: kd, weight: 1}]"]
-    command = ["distill", deeplab.recipe, "--teacher", tmp_path / "teacher.pt", "-o", tmp_path / "run"]
-    done = torchrun(2, *command, "--device", "cpu", *(word for text in overrides for word in ("--set", text)))
+    done = torchrun(2, *distillation(deeplab.recipe, tmp_path / "teacher.pt", tmp_path / "run", overrides))
     assert done.returncode == 1
     assert "at step 1 kd is nan: the teacher's logits are not finite on " in done.stderr
     assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
@@ -155,8 +144,12 @@ def test_wiring_is_checked_before_anything_is_written(deeplab: Any, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_weighs_the_terms_and_writes_nothing(kd: Any, deeplab: Any, tmp_path: Path) -> None:
-    before = sorted(tmp_path.rglob("*"))
+def test_a_dry_run_weighs_the_terms_and_writes_nothing(
+    kd: Any, deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    around = (tmp_path, deeplab.recipe.parent, deeplab.teacher)
+    before = [sorted(folder.rglob("*")) for folder in around]
     arguments = ["distill", deeplab.recipe, "--teacher", deeplab.teacher, "--dry-run", "--set", TERMS]
     table = kd(*arguments, "--device", "cpu")
     assert table.code == 0, table.err
@@ -171,7 +164,7 @@ def test_a_dry_run_weighs_the_terms_and_writes_nothing(kd: Any, deeplab: Any, tm
         assert term["weighted"] == pytest.approx(term["weight"] * term["raw"])  # schedules are left out
         assert term["gradient"] > 0
         assert term["share"] > 0
-    assert sorted(tmp_path.rglob("*")) == before
+    assert [sorted(folder.rglob("*")) for folder in around] == before
 
 
 def test_a_dry_run_goes_through_the_parts_that_training_would(deeplab: Any) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,20 @@ def test_imagenet_weights_without_a_network(
     assert not (tmp_path / "run").exists()
 
 
-def torchrun(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+def launch(processes: int, *arguments: object) -> list[str]:
+    """The command line of `torchrun --nproc-per-node PROCESSES -m kd_deploy ARGUMENTS`."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    command = [*launcher, processes, "-m", "kd_deploy", *arguments]
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    return [str(word) for word in (*launcher, processes, "-m", "kd_deploy", *arguments)]
+
+
+def torchrun(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(launch(processes, *arguments), capture_output=True, text=True)
+
+
+def distillation(recipe: Path, teacher: Path, run: Path, overrides: Iterable[str]) -> list[object]:
+    """The arguments of `kd-deploy distill` on the CPU."""
+    words = [word for text in overrides for word in ("--set", text)]
+    return ["distill", recipe, "--teacher", teacher, "-o", run, "--device", "cpu", *words]
 
 
 def test_two_processes_train_one_run(recipe: Path, tmp_path: Path) -> None:
@@ -146,21 +157,9 @@ def test_two_processes_give_the_curve_of_one(deeplab: Any, tmp_path: Path) -> No
     terms = f"distill=[{{method: kd, weight: 1}}, {{method: bpkd.edge, weight: 0.1}}, {feature}]"
     overrides = ["train.iterations=4", "train.batch_size=4", "train.log_every=1", "evaluate.every=2", terms]
     overrides += ["train.batchnorm=frozen", "train.optimizer={name: sgd}", "train.lr=0.05"]
-    words = [word for text in overrides for word in ("--set", text)]
     for processes in (1, 2):
         run = tmp_path / str(processes)
-        command = [
-            "distill",
-            deeplab.recipe,
-            "--teacher",
-            deeplab.teacher,
-            "-o",
-            run,
-            "--device",
-            "cpu",
-            *words,
-        ]
-        done = torchrun(processes, *command)
+        done = torchrun(processes, *distillation(deeplab.recipe, deeplab.teacher, run, overrides))
         assert done.returncode == 0, done.stderr
     one, two = (
         [json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in "12"
@@ -179,21 +178,8 @@ def test_two_processes_give_the_curve_of_one(deeplab: Any, tmp_path: Path) -> No
 def test_ctrl_c_stops_all_processes_after_saving(deeplab: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     overrides = ["train.iterations=4000", "train.batch_size=4", "evaluate.every=4000"]
-    command = ["distill", deeplab.recipe, "--teacher", deeplab.teacher, "-o", run, "--device", "cpu"]
-    command += [word for text in overrides for word in ("--set", text)]
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "kd_deploy",
-    ]
-    process = subprocess.Popen(
-        [*launcher, *map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    command = launch(2, *distillation(deeplab.recipe, deeplab.teacher, run, overrides))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 120
     while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").read_text():
         assert time.monotonic() < end
