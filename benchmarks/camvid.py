@@ -17,7 +17,7 @@ from typing import Any
 
 from kd_deploy.config.load import load_recipe
 from kd_deploy.run import Run
-from kd_deploy.train import distill, train
+from kd_deploy.training.train import distill, train
 
 SMALL = {
     "data.size": "[120, 160]",

@@ -3,7 +3,7 @@
     python benchmarks/step.py [RECIPE ...] [--batch B] [--crop H W] [--device auto] [--precision bf16] [--json FILE]
 
 Networks of random weights on random pictures and labels that lie on the device already; the calls are those of a step
-of kd_deploy.trainer that logs nothing. Medians in milliseconds of wall time, from an idle device to an idle
+of kd_deploy.training.trainer that logs nothing. Medians in milliseconds of wall time, from an idle device to an idle
 device; the parts of a recipe are timed in turn, round after round:
 
 student: its forward and backward with cross-entropy alone.
@@ -29,7 +29,6 @@ import torch
 from timing import describe, interleaved, positive, say, street, table, write_results
 from torch import Tensor, nn
 
-from kd_deploy.assemble import make_accelerator
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Recipe
 from kd_deploy.data.dataset import READERS
@@ -38,9 +37,10 @@ from kd_deploy.distill.objective import Objective
 from kd_deploy.distill.supervised import cross_entropy
 from kd_deploy.models.segmenter import Outputs
 from kd_deploy.models.weights import make
-from kd_deploy.optim import make_optimizer, make_scheduler
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.verdict import Verdict
+from kd_deploy.training.assemble import make_accelerator
+from kd_deploy.training.optim import make_optimizer, make_scheduler
+from kd_deploy.training.verdict import Verdict
 
 METHODS = ("kd", "cwd", "bpkd", "aicsd", "brd")
 TARGET = 5
@@ -49,7 +49,7 @@ HEAD = ("recipe", "student", "teacher", "terms", "optimiser", "student + teacher
 
 
 class Step:
-    """A recipe's student, teacher and objective, and a batch: what `kd_deploy.trainer` does with them, in parts."""
+    """A recipe's student, teacher and objective, and a batch: what the trainer does with them, in parts."""
 
     def __init__(self, recipe: Recipe, device: str) -> None:
         self.settings = recipe.train

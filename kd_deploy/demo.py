@@ -20,7 +20,7 @@ from kd_deploy.runtime.infer import InferReport, View, infer
 from kd_deploy.runtime.model import Model, open_model
 from kd_deploy.runtime.parity import check_bundle
 from kd_deploy.runtime.video import write_video
-from kd_deploy.train import distill, train
+from kd_deploy.training.train import distill, train
 
 DRIVE_SECONDS, DRIVE_FPS = 6.0, 25
 BENCHMARK_SECONDS = 2.0  # for each backend and boundary

@@ -110,7 +110,7 @@ class Deployed:
 def teacher_run(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read only: a finished run of the teacher."""
     from kd_deploy.config.load import load_recipe
-    from kd_deploy.train import train
+    from kd_deploy.training.train import train
 
     path = tmp_path_factory.mktemp("teacher") / "teacher"
     train(load_recipe(str(recipe), ["train.iterations=4"]), "teacher", path, device="cpu")
@@ -124,7 +124,7 @@ def deploy(
     """The finished run and the bundle of a student, by its architecture; made once."""
     from kd_deploy.config.load import load_recipe
     from kd_deploy.deploy import export_run
-    from kd_deploy.train import distill
+    from kd_deploy.training.train import distill
 
     @cache
     def deployed(arch: str) -> Deployed:

@@ -39,7 +39,7 @@ def train(
     resume: bool,
 ) -> None:
     """Train the teacher, or the student alone, of RECIPE from the labels."""
-    from kd_deploy.train import train as run_training
+    from kd_deploy.training.train import train as run_training
 
     loaded = _load(recipe, overrides, seed)
     _print_summary(output, run_training(loaded, role, output, device=device, resume=resume))
@@ -71,7 +71,7 @@ def distill(
     as_json: bool,
 ) -> None:
     """Train the student of RECIPE with its distillation terms."""
-    from kd_deploy.train import distill as run_distillation
+    from kd_deploy.training.train import distill as run_distillation
 
     loaded = _load(recipe, overrides, seed)
     if dry_run:
@@ -89,7 +89,7 @@ def distill(
 def _print_balance(recipe: Recipe, teacher: str | None, device: str, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from kd_deploy.balance import BATCHES, measure
+    from kd_deploy.training.balance import BATCHES, measure
 
     weighed = measure(recipe, teacher=teacher, device=device)
     if as_json:

@@ -21,7 +21,7 @@ from kd_deploy.export.bundle import Content
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.train import train
+from kd_deploy.training.train import train
 from tests.conftest import write_recipe
 from tests.kd_deploy.data.trees import write_voc
 

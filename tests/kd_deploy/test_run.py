@@ -12,7 +12,7 @@ import pytest
 from kd_deploy.config.load import load_recipe
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.train import distill, train
+from kd_deploy.training.train import distill, train
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

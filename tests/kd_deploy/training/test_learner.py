@@ -10,8 +10,8 @@ import pytest
 from kd_deploy.config.load import load_recipe
 from kd_deploy.models.weights import read_weights, scored_weights
 from kd_deploy.run import Run
-from kd_deploy.train import distill, train
-from tests.kd_deploy.test_trainer import after_step, metrics, press_ctrl_c, same, weights
+from kd_deploy.training.train import distill, train
+from tests.kd_deploy.training.test_trainer import after_step, metrics, press_ctrl_c, same, weights
 
 
 def test_an_average_of_the_weights_is_scored_and_kept(deeplab: Any, tmp_path: Path) -> None:

@@ -9,18 +9,18 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from kd_deploy.assemble import Assembly
 from kd_deploy.data.stream import Stream, loader
 from kd_deploy.distill.objective import Losses
 from kd_deploy.evaluate import count, to_json
 from kd_deploy.export.torch_backend import TorchModel
-from kd_deploy.journal import Journal
-from kd_deploy.learner import Learner
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.metrics import Score
 from kd_deploy.signals import Interrupt
-from kd_deploy.verdict import NotFiniteError, explain
+from kd_deploy.training.assemble import Assembly
+from kd_deploy.training.journal import Journal
+from kd_deploy.training.learner import Learner
+from kd_deploy.training.verdict import NotFiniteError, explain
 
 _OF_THE_MODEL = ("backend", "precision", "device", "versions")
 """What `evaluate --json` says beside the scores; a run says it once, in its summary."""

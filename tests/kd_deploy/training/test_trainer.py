@@ -19,15 +19,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kd_deploy import trainer
 from kd_deploy.config.load import load_recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.data.stream import Stream
-from kd_deploy.learner import Learner
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.train import distill, train
-from kd_deploy.trainer import Trainer, Window
+from kd_deploy.training import trainer
+from kd_deploy.training.learner import Learner
+from kd_deploy.training.train import distill, train
+from kd_deploy.training.trainer import Trainer, Window
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(deeplab: Any, tmp_path: P
 SLOW = """
 import time
 from kd_deploy.cli import main
-from kd_deploy.trainer import Trainer
+from kd_deploy.training.trainer import Trainer
 
 step = Trainer._train_step
 Trainer._train_step = lambda *arguments: (time.sleep(0.3), step(*arguments))[1]
@@ -124,7 +124,7 @@ def test_resuming_a_finished_run_changes_nothing(
     recipe = load_recipe(str(deeplab.recipe), ["train.iterations=2", "evaluate.every=2"])
     first = train(recipe, "student", tmp_path / "run", device="cpu")
     before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
-    monkeypatch.setattr("kd_deploy.summary._commit", lambda: "another")
+    monkeypatch.setattr("kd_deploy.training.summary._commit", lambda: "another")
     assert train(recipe, "student", tmp_path / "run", device="cpu", resume=True) == first
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
 

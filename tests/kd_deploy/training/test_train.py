@@ -19,15 +19,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import PartialState
 
-from kd_deploy import summary as module
-from kd_deploy.assemble import make_accelerator
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Train
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import build
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import MissingComponentError, UserError
-from kd_deploy.train import distill, train
+from kd_deploy.training import summary as module
+from kd_deploy.training.assemble import make_accelerator
+from kd_deploy.training.train import distill, train
 from tests.conftest import write_camvid
 
 
@@ -203,7 +203,7 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 
 
 def test_another_device_than_the_one_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_deploy.assemble.make_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("kd_deploy.training.assemble.make_device", lambda name: torch.device("cuda"))
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     with pytest.raises(UserError, match=r"^--device cuda: Accelerate took cpu instead of cuda; unset"):
         make_accelerator("cuda", SETTINGS)
@@ -266,7 +266,7 @@ def test_the_commit_is_the_checkouts_own(tmp_path: Path, monkeypatch: pytest.Mon
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    for package, own in (("kd_deploy", True), (".venv/lib/site-packages/kd_deploy", False)):
+    for package, own in (("kd_deploy/training", True), (".venv/lib/site-packages/kd_deploy/training", False)):
         (tmp_path / package).mkdir(parents=True)
-        monkeypatch.setattr(module, "__file__", str(tmp_path / package / "train.py"))
+        monkeypatch.setattr(module, "__file__", str(tmp_path / package / "summary.py"))
         assert (module._commit() is not None) is own

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
-from kd_deploy.assemble import assemble
 from kd_deploy.config.schema import Recipe
 from kd_deploy.config.terms import Schedule, Supervised, TermSection
 from kd_deploy.data.stream import Stream, loader
 from kd_deploy.distill.objective import Part
-from kd_deploy.learner import Learner
 from kd_deploy.progress import Progress
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.train import teacher_source
-from kd_deploy.verdict import NotFiniteError, explain
+from kd_deploy.training.assemble import assemble
+from kd_deploy.training.learner import Learner
+from kd_deploy.training.train import teacher_source
+from kd_deploy.training.verdict import NotFiniteError, explain
 
 BATCHES = 4
 

@@ -13,12 +13,12 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kd_deploy.assemble import Assembly
 from kd_deploy.distill.objective import Losses
-from kd_deploy.guide import Guide
 from kd_deploy.models.segmenter import Outputs, Segmenter
-from kd_deploy.optim import make_optimizer, make_scheduler
-from kd_deploy.verdict import NotFiniteError, Verdict
+from kd_deploy.training.assemble import Assembly
+from kd_deploy.training.guide import Guide
+from kd_deploy.training.optim import make_optimizer, make_scheduler
+from kd_deploy.training.verdict import NotFiniteError, Verdict
 
 
 @dataclass(frozen=True)

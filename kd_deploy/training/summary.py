@@ -14,7 +14,7 @@ import torch
 from kd_deploy.models.weights import scored_weights
 from kd_deploy.runtime.environment import cpu_name
 from kd_deploy.runtime.files import write_json
-from kd_deploy.trainer import Trainer
+from kd_deploy.training.trainer import Trainer
 
 REPORTED_VERSIONS = (
     "kd-deploy",
@@ -82,7 +82,7 @@ def _peak_memory(device: torch.device) -> int | None:
 
 def _commit() -> str | None:
     """The checkout's commit, with a + where files were changed; None for an installed package."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     try:
         if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root:
             return None  # a virtual environment inside somebody else's repository

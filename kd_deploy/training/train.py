@@ -8,12 +8,12 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from kd_deploy.assemble import Assembly, assemble
 from kd_deploy.config.schema import Recipe
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.summary import finish
-from kd_deploy.trainer import Trainer
+from kd_deploy.training.assemble import Assembly, assemble
+from kd_deploy.training.summary import finish
+from kd_deploy.training.trainer import Trainer
 
 
 def train(

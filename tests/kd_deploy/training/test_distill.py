@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kd_deploy.assemble import assemble
-from kd_deploy.balance import measure
 from kd_deploy.config.load import load_recipe
 from kd_deploy.deploy import export_run
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.train import distill, train
-from tests.kd_deploy.test_train import distillation, torchrun
-from tests.kd_deploy.test_trainer import after_step, metrics, press_ctrl_c, same, weights
+from kd_deploy.training.assemble import assemble
+from kd_deploy.training.balance import measure
+from kd_deploy.training.train import distill, train
+from tests.kd_deploy.training.test_train import distillation, torchrun
+from tests.kd_deploy.training.test_trainer import after_step, metrics, press_ctrl_c, same, weights
 
 TERMS = (
     "distill=[{method: mgd, weight: 1.0e-5}, {method: cwd, weight: 1, taps: [decoder]}, {method: cwd, weight: 1}, "

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Teacher
-from kd_deploy.guide import Guide
 from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.train import distill
-from tests.kd_deploy.test_trainer import metrics, same, weights
+from kd_deploy.training.guide import Guide
+from kd_deploy.training.train import distill
+from tests.kd_deploy.training.test_trainer import metrics, same, weights
 
 TAPS = ("stage2", "logits")
 

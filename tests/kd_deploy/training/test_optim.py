@@ -10,7 +10,7 @@ from torch import nn
 
 from kd_deploy.config.schema import Train
 from kd_deploy.models.segmenter import build
-from kd_deploy.optim import make_optimizer, make_scheduler
+from kd_deploy.training.optim import make_optimizer, make_scheduler
 
 
 def settings(**changes: object) -> Train:
