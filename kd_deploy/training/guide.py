@@ -24,8 +24,8 @@ _ABANDONED = 3600.0
 class Guide:
     """The teacher as an inference network: folded, without gradients, in the precision that its section names.
 
-    It runs in channels_last whatever the student does: a GPU's tensor cores want it, and on a CPU of two threads
-    it took 0.7 to 1.05 of the time (docs/results/step.md).
+    It runs in channels_last whatever the student does: a GPU's tensor cores want it, and on a CPU it was as often
+    faster as slower (docs/results/step.md).
 
     Attributes:
         network: the copy that runs; the teacher that was given stays as it is.
