@@ -68,7 +68,7 @@ class Trainer:
     def _batches(self) -> Iterator[Batch]:
         """The batches that are left, on the device; the window counts the time until each is there."""
         prepared = self.accelerator.prepare(
-            loader(self.stream, self.settings, start=self.step, pin=self.stream.raw)
+            loader(self.stream, self.settings, start=self.step, pin=self.accelerator.device.type == "cuda")
         )
         batches = map(self.stream.batch, prepared)
         while True:

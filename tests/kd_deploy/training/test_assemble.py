@@ -95,6 +95,6 @@ def test_a_cache_that_cannot_be_written_ends_all_processes(recipe: Path, tmp_pat
     )
     assert done.returncode == 1
     assert done.stderr.count("error: ") == 1
-    assert f"error: {tmp_path / 'cache' / 'camvid-train-'}" in done.stderr
+    assert f"error: data.cache: {tmp_path / 'cache'} is a file" in done.stderr
     assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
     assert not (tmp_path / "run").exists()
