@@ -17,6 +17,7 @@ from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 
 BACKENDS = {
     "onnxruntime-cpu": "kd_deploy.runtime.backends.onnxruntime_cpu",
+    "tensorrt": "kd_deploy.runtime.backends.tensorrt",
     "torch": "kd_deploy.export.torch_backend",  # the reference; imported only when it is asked for
 }
 """Backend name -> the module whose `open_backend(bundle, precision)` returns a `Model`."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from kd_deploy.cli.build import build
 from kd_deploy.cli.data import data
 from kd_deploy.cli.demo import demo
 from kd_deploy.cli.deployment import benchmark, export, infer, parity
@@ -34,6 +35,7 @@ for command in (
     distill,
     evaluate,
     export,
+    build,
     parity,
     benchmark,
     infer,
