@@ -5,17 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kd_deploy.config.views import WHOLE, Views
 from kd_deploy.models.segmenter import Segmenter
+from kd_deploy.models.views import predict
 
 
 class DeployedGraph(nn.Module):
-    """`frame` (N, H, W, 3) uint8 BGR -> `mask` (N, H, W) uint8; all between is inside."""
+    """`frame` (N, H, W, 3) uint8 BGR -> `mask` (N, H, W) uint8; all between is inside.
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    Attributes:
+        views: what the mask is made of; a network is deployed with one, the whole frame.
+    """
+
+    def __init__(self, segmenter: Segmenter, views: Views = WHOLE) -> None:
         super().__init__()
         self.segmenter = segmenter
+        self.views = views
 
     def forward(self, frame: Tensor) -> Tensor:
         bgr = frame.float().permute(0, 3, 1, 2).contiguous()  # TensorRT wants the cast first
         rgb = torch.cat((bgr[:, 2:3], bgr[:, 1:2], bgr[:, 0:1]), dim=1)
-        return self.segmenter.predict(rgb).to(torch.uint8)
+        return predict(self.segmenter, rgb, self.views).to(torch.uint8)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from kd_deploy.config.schema import Network
+from kd_deploy.config.views import WHOLE, Views
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load
@@ -20,11 +21,21 @@ class TorchModel(Model):
     """A network in PyTorch, float32, behind the same frame and mask as every deployed graph.
 
     `size` is the height and width of the frames it takes; None: of any, one size in each batch.
+
+    Attributes:
+        views: what its masks are made of.
     """
 
-    def __init__(self, segmenter: Segmenter, size: tuple[int, int] | None, device: torch.device) -> None:
-        self._graph = DeployedGraph(segmenter).to(device)
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        size: tuple[int, int] | None,
+        device: torch.device,
+        views: Views = WHOLE,
+    ) -> None:
+        self._graph = DeployedGraph(segmenter, views).to(device)
         self._device = device
+        self.views = views
         self.size = size
 
     def describe(self) -> Description:

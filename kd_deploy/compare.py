@@ -4,75 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from kd_deploy.finished import ABSENT, ALONE, TEACHER, Finished, difference, find_teacher, shown
+from kd_deploy.groups import TRIMAP, Group, by_method
 from kd_deploy.runtime.errors import UserError
 
 _BESIDE = ("train.", "teacher", "ce.class_weights", "ce.ohem", "ce.auxiliary")
 """Settings that are no distillation term (the weight of ce plays it against the terms, and belongs to them)."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation of several seeds; one seed has no deviation."""
-
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        return cls(mean(values), stdev(values) if len(values) > 1 else None)
-
-
-@dataclass(frozen=True)
-class Group:
-    """A method: the runs that differ in their seed alone, in the order of the seeds.
-
-    Attributes:
-        name: its terms, and what tells it from another group of the same terms.
-        gap_closed: percent of the mIoU gap between the student alone and the teacher; None where one is missing.
-        boundary_gain: points of boundary IoU over the student alone.
-        cost: seconds a step over those of the student alone.
-    """
-
-    name: str
-    runs: tuple[Finished, ...]
-    gap_closed: float | None = None
-    boundary_gain: float | None = None
-    cost: float | None = None
-
-    @property
-    def method(self) -> str:
-        return self.runs[0].method
-
-    def spread(self, key: str) -> Spread:
-        """Of a number in summary.json: miou, boundary_iou, seconds_per_step, seconds."""
-        return Spread.of([float(run.summary[key]) for run in self.runs])
-
-    def mean(self, key: str) -> float:
-        return self.spread(key).mean
-
-    def to_json(self) -> dict[str, Any]:
-        kept = ("seed", "miou", "boundary_iou", "seconds_per_step", "seconds", "device")
-        return {
-            "name": self.name,
-            "role": self.runs[0].run.role,
-            "terms": self.runs[0].terms,
-            "n": len(self.runs),
-            "miou": asdict(self.spread("miou")),
-            "boundary_iou": asdict(self.spread("boundary_iou")),
-            "gap_closed": self.gap_closed,
-            "boundary_gain": self.boundary_gain,
-            "seconds_per_step": self.mean("seconds_per_step"),
-            "cost": self.cost,
-            "seconds": self.mean("seconds"),
-            "runs": [{"run": str(run.path)} | {key: run.summary[key] for key in kept} for run in self.runs],
-        }
 
 
 @dataclass(frozen=True)
@@ -114,7 +56,7 @@ def compare(paths: Iterable[Path]) -> Comparison:
     given = [Finished.open(path) for path in {path.resolve(): path for path in paths}.values()]
     _check_comparable(given)
     teachers, notes = _teachers(given)
-    groups = _group({run.path.resolve(): run for run in (*given, *teachers.values())}.values())
+    groups = by_method({run.path.resolve(): run for run in (*given, *teachers.values())}.values())
     baseline = max((g for g in groups if g.method == ALONE), key=lambda g: g.mean("miou"), default=None)
     measured = [_measure(group, baseline, _teacher_miou(group, groups, teachers)) for group in groups]
     settings = next((run.scored | run.budget for run in given if run.method != TEACHER), given[0].scored)
@@ -166,30 +108,6 @@ def _teachers(given: Sequence[Finished]) -> tuple[dict[str, Finished], list[str]
     return found, notes
 
 
-def _group(runs: Iterable[Finished]) -> list[Group]:
-    groups: dict[str, list[Finished]] = defaultdict(list)
-    for run in runs:
-        groups[repr(sorted(run.settings.items()))].append(run)
-    seeded = [sorted(group, key=lambda run: run.seed) for group in groups.values()]
-    for one, other in (pair for group in seeded for pair in pairwise(group)):
-        if one.seed == other.seed and one.method != TEACHER:
-            raise UserError(
-                f"{other.path}: is seed {other.seed} of {other.method}, and so is {one.path}; give one of them"
-            )
-    first = [group[0] for group in seeded]
-    return [Group(_name(group[0], first), tuple(group)) for group in seeded]
-
-
-def _name(run: Finished, others: Sequence[Finished]) -> str:
-    """The method, and of several groups of one method what differs between them."""
-    rivals = [other.settings for other in others if other.method == run.method]
-    keys = dict.fromkeys(key for settings in rivals for key in settings)
-    differing = [key for key in keys if any(r.get(key) != rivals[0].get(key) for r in rivals)]
-    pairs = ((key, run.settings[key]) for key in differing if key in run.settings)
-    details = ", ".join(f"{key.removeprefix(f'{run.method}.')}={shown(value)}" for key, value in pairs)
-    return f"{run.method} ({details})" if details else run.method
-
-
 def _teacher_miou(group: Group, groups: Sequence[Group], teachers: dict[str, Finished]) -> float | None:
     """Of the teachers that taught this group, each once; where they are gone, of the only teacher there is."""
     named = {run.run.teacher: teachers[run.run.teacher] for run in group.runs if run.run.teacher in teachers}
@@ -223,6 +141,8 @@ def _missing(groups: Sequence[Group], baseline: Group | None) -> Iterable[str]:
         yield "no student alone among the runs, so no gap, gain or cost; kd-deploy train --role student makes one"
     elif unknown := [group.name for group in students if group.gap_closed is None]:
         yield f"no gap for {', '.join(unknown)}: the teacher is unknown, or no better than the student alone"
+    if older := [group.name for group in groups if group.trimap(TRIMAP) is None]:
+        yield f"no trimap IoU for {', '.join(older)}: not in summary.json; kd-deploy evaluate --json gives it"
     if any(len(group.runs) == 1 for group in groups if group.method != TEACHER):
         yield "one seed has no spread: a difference smaller than that of seeds says nothing"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from kd_deploy.config.data import Data, SyntheticData
+from kd_deploy.config.views import Views
 from kd_deploy.data.dataset import Dataset, open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.export.bundle import Content, write_bundle
@@ -61,8 +63,8 @@ def export_run(
             "max_miou_drop": run.recipe.export.max_miou_drop,
             "min_pixel_agreement": MIN_PIXEL_AGREEMENT,
         },
-        data=run.recipe.data.model_dump(mode="json", exclude={"root"}),
-        source=_source(summary),
+        data=run.recipe.data.model_dump(mode="json", exclude={"root", "cache"}),
+        source=_source(summary, run.recipe.evaluate),
     )
     return write_bundle(output, content, replace=replace)
 
@@ -77,9 +79,11 @@ def _shared_size(run: Path, dataset: Dataset) -> tuple[int, int]:
     return size
 
 
-def _source(summary: dict[str, Any]) -> dict[str, Any]:
+def _source(summary: dict[str, Any], views: Views) -> dict[str, Any]:
+    """The run in the manifest; where its scores are of more than the bundle will see, it says of what."""
     kept = ("role", "terms", "seed", "iterations", "weights_of_step", "miou", "boundary_iou", "commit")
-    return {key: summary[key] for key in kept}
+    seen = {"views": views.to_json()} if views.many else {}
+    return {key: summary[key] for key in kept} | seen
 
 
 def _moved(data: Data, root: Path | None) -> Data:
@@ -127,13 +131,21 @@ def bundle_dataset(bundle: Bundle, root: Path | None, split: str) -> Dataset:
 
 
 def open_for_evaluation(
-    source: Path, root: Path | None, split: str, *, backend: str | None, precision: str, device: str
+    source: Path,
+    root: Path | None,
+    split: str,
+    *,
+    backend: str | None,
+    precision: str,
+    device: str,
+    views: Mapping[str, object] | None = None,
 ) -> tuple[Model, Dataset]:
     """The model and the data set of a bundle on a backend, or of a run in PyTorch.
 
     Args:
         backend: None: a bundle's ONNX Runtime on the CPU, a run's PyTorch.
         device: where a run computes; a bundle computes where its backend does.
+        views: keys of `Views` that take the place of those of the run's recipe.
 
     Raises:
         UserError: `source` is neither, its data set is not to be found, or it does not run as asked.
@@ -141,6 +153,11 @@ def open_for_evaluation(
     if (source / MANIFEST).exists():
         if device == "cuda":
             raise UserError(f"--device cuda: {source} is a bundle, which its --backend puts on a device")
+        if views:
+            raise UserError(
+                f"--{next(iter(views))}: {source} is a bundle, which gives class ids of frames of one size and "
+                "no scores to average; evaluate its RUN"
+            )
         bundle = Bundle.open(source)
         dataset = bundle_dataset(bundle, root, split)
         return open_model(bundle, backend=backend or "onnxruntime-cpu", precision=precision), dataset
@@ -152,4 +169,15 @@ def open_for_evaluation(
         )
     dataset = open_dataset(_moved(run.recipe.data, root), split)
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
-    return TorchModel(segmenter, None, make_device(device)), dataset
+    seen = _seen(run.recipe.evaluate, views or {})
+    return TorchModel(segmenter, None, make_device(device), seen), dataset
+
+
+def _seen(own: Views, asked: Mapping[str, object]) -> Views:
+    """The run's views with what was asked for in its place; another window brings its own stride."""
+    kept = own.to_json() | ({"stride": None} if "window" in asked else {})
+    try:
+        return Views.model_validate(kept | dict(asked))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{first['loc'][0]}: {first['msg']}") from error

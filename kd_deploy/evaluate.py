@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kd_deploy.config.views import WHOLE
 from kd_deploy.data.dataset import Dataset, frames
+from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.runtime.metrics import Result, Score
 from kd_deploy.runtime.model import Model
 from kd_deploy.runtime.segment import segment
@@ -39,6 +41,7 @@ def count(
 def to_json(result: Result, model: Model) -> dict[str, Any]:
     """What `evaluate --json` prints: scores in points (0 to 100), null where nothing was labelled."""
     description = model.describe()
+    views = model.views if isinstance(model, TorchModel) else WHOLE
     return {
         "miou": result.miou,
         "pixel_accuracy": result.pixel_accuracy,
@@ -48,6 +51,7 @@ def to_json(result: Result, model: Model) -> dict[str, Any]:
         "classes": result.classes,
         "boundary_classes": result.boundary_classes,
         "images": result.images,
+        "views": views.to_json(),
         "backend": description.backend,
         "precision": description.precision,
         "device": description.device,

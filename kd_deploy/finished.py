@@ -55,6 +55,12 @@ class Finished:
         return float(self.summary["miou"])
 
     @property
+    def trimap_iou(self) -> dict[int, float]:
+        """By width in pixels; empty where an older version wrote the summary."""
+        scores = self.summary.get("trimap_iou", {})
+        return {int(width): float(score) for width, score in scores.items() if score is not None}
+
+    @property
     def seed(self) -> int:
         return int(self.summary["seed"])
 
@@ -73,7 +79,7 @@ class Finished:
         """Flat: what makes two mIoUs comparable. The folder of the data may differ, its content may not."""
         recipe = self.run.recipe
         facts = {
-            "data": recipe.data.model_dump(mode="json", exclude={"root"}),
+            "data": recipe.data.model_dump(mode="json", exclude={"root", "cache"}),
             "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"every"}),
             "images": self.summary["images"],
             "classes": ", ".join(self.summary["classes"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +16,36 @@ from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import write_json
+from kd_deploy.runtime.frames import IGNORE
 from kd_deploy.runtime.images import read_image, read_label
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 
-_USED = ("models", "golden", "reference", "network", "thresholds", "data")
+_NUMBER = (int, float)
+_ANY = ""
+
+_FORM: dict[str, Any] = {
+    "classes": [str],
+    "palette": [[int]],
+    "input": {"size": [int]},
+    "models": {_ANY: str},
+    "reference": str,
+    "network": {"arch": str, "encoder": str},
+    "golden": [{"name": str, "frame": str, "mask": str}],
+    "thresholds": {"max_miou_drop": _NUMBER, "min_pixel_agreement": _NUMBER},
+    "data": {"format": str},
+    "files": {_ANY: str},
+}
+"""What is read of a manifest, by type; [X] is a list of X, _ANY stands for any keys. There may be more."""
+
+_WORDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    _NUMBER: "a number",
+    list: "a list",
+    dict: "a section",
+}
 
 
 def sha256(path: Path) -> str:
@@ -69,13 +94,11 @@ class Bundle:
 
     def _verify(self) -> None:
         try:
-            files = dict(self.manifest["files"])
-            _ = self.classes, self.palette, self.size, *(self.manifest[key] for key in _USED)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.path / MANIFEST}: is incomplete ({error}); export the bundle again"
-            ) from error
-        for name, expected in files.items():
+            _check(self.manifest, _FORM)
+            _check_values(self.manifest)
+        except ValueError as error:
+            raise UserError(f"{self.path / MANIFEST}: {error}; export the bundle again") from error
+        for name, expected in self.manifest["files"].items():
             file = self.file(name)
             if not file.is_file():
                 raise UserError(f"{file}: is missing from the bundle; copy or export the bundle again")
@@ -147,3 +170,34 @@ class Bundle:
             write_json(self.path / name, result)
         except UserError as error:
             print(f"not kept: {error}", file=sys.stderr)
+
+
+def _check(value: Any, form: Any, key: str = "") -> None:
+    """Raise a ValueError that names the first key of `value` that is missing or of another type than `form` says."""
+    kind = type(form) if isinstance(form, (dict, list)) else form
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{key} must be {_WORDS[kind]}, not {reprlib.repr(value)}")
+    if isinstance(form, list):
+        for number, item in enumerate(value):
+            _check(item, form[0], f"{key}[{number}]")
+    elif isinstance(form, dict):
+        for name in value if _ANY in form else form:
+            place = f"{key}.{name}" if key else name
+            if name not in value:
+                raise ValueError(f"{place} is missing")
+            _check(value[name], form.get(name, form.get(_ANY)), place)
+
+
+def _check_values(manifest: dict[str, Any]) -> None:
+    """Raise a ValueError where numbers are too many, too few or out of range."""
+    count, palette, size = len(manifest["classes"]), manifest["palette"], manifest["input"]["size"]
+    if not 1 <= count <= IGNORE:
+        raise ValueError(f"classes must be 1 to {IGNORE} names, not {count}")
+    if len(palette) != count or not all(
+        len(row) == 3 and 0 <= min(row) <= max(row) <= 255 for row in palette
+    ):
+        raise ValueError(f"palette must have red, green and blue, 0 to 255, of each of the {count} classes")
+    if not manifest["golden"]:
+        raise ValueError("golden must name a frame")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"input.size must be a height and a width in pixels, not {size}")

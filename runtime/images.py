@@ -73,7 +73,12 @@ def _read(path: Path, mode: int) -> NDArray[np.uint8]:
         ) from error
     if _truncated(data):
         raise UserError(f"{path}: is truncated; copy or download it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), mode) if data else None
+    except (
+        cv2.error
+    ) as error:  # a header of more pixels than OpenCV reads: 2**30, or OPENCV_IO_MAX_IMAGE_PIXELS
+        raise UserError(f"{path}: cannot be decoded ({error.err}); replace it or take it out") from error
     if image is None:
         raise UserError(f"{path}: cannot be decoded as a picture; replace it or take it out")
     return image  # type: ignore[no-any-return]

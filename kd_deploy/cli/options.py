@@ -47,6 +47,25 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click
         return int(height), int(width)
 
 
+class ScalesType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """Positive numbers with commas between."""
+
+    name = "S,S,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            scales = tuple(float(scale) for scale in str(value).split(","))
+        except ValueError:
+            scales = ()
+        if not scales or not all(0 < scale < float("inf") for scale in scales):
+            self.fail(f"{value!r} are no scales; write positive numbers, for example 0.75,1,1.25", param, ctx)
+        return scales
+
+
 def print_json(value: Any) -> None:
     """`value` as JSON, alone on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -132,6 +132,14 @@ def _print_summary(run: Path, summary: dict[str, Any]) -> None:
 @click.option("--backend", help="What runs a bundle.  [default: onnxruntime-cpu]")
 @options.precision
 @options.device
+@click.option(
+    "--window",
+    type=options.SizeType(),
+    help="Slide a window of this size over each picture; else the recipe's.",
+)
+@click.option("--stride", type=options.SizeType(), help="From window to window.  [default: 2/3 of it]")
+@click.option("--scales", type=options.ScalesType(), help="Average over these scales; else the recipe's.")
+@click.option("--flip/--no-flip", default=None, help="And over mirrored pictures; else the recipe's.")
 @options.as_json
 def evaluate(
     source: Path,
@@ -141,14 +149,17 @@ def evaluate(
     precision: str,
     device: str,
     as_json: bool,
+    **views: Any,  # the options that are keys of Views
 ) -> None:
     """Score a run (in PyTorch) or a bundle (on a backend) over a whole split."""
+    from kd_deploy.config.views import Views
     from kd_deploy.deploy import open_for_evaluation
     from kd_deploy.evaluate import score, to_json
     from kd_deploy.progress import Progress
 
+    asked = {key: value for key, value in views.items() if value is not None}
     model, dataset = open_for_evaluation(
-        source, data, split, backend=backend, precision=precision, device=device
+        source, data, split, backend=backend, precision=precision, device=device, views=asked
     )
     with model, Progress("evaluate", len(dataset)) as progress:
         result = to_json(score(model, dataset, progress=lambda done, total: progress.advance(done)), model)
@@ -158,5 +169,8 @@ def evaluate(
     scores = [(name, result[name]) for name in ("miou", "boundary_iou", "pixel_accuracy", "mean_accuracy")]
     scores += [(f"trimap_iou {width} px", iou) for width, iou in result["trimap_iou"].items()]
     classes = [(f"  {name}", iou) for name, iou in result["classes"].items()]
-    title = f"{source} on {result['backend']} {result['precision']}, {result['images']} images"
+    title = (
+        f"{source} on {result['backend']} {result['precision']}, {result['images']} images, "
+        f"{Views(**result['views'])}"
+    )
     options.print_table(("", title), [*scores, *classes])

@@ -17,6 +17,7 @@ class FilesData(Section):
     root: Path
     size: Size | None = None  # resize every frame to this height and width
     short_side: PositiveInt | None = None  # or: keep its shape, the shorter side this many pixels
+    cache: Path | None = None  # folder that keeps decoded frames, for training
 
     @field_validator("short_side")
     @classmethod

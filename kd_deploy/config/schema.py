@@ -25,6 +25,7 @@ from kd_deploy.config.section import (
     problem,
 )
 from kd_deploy.config.terms import Supervised, Term
+from kd_deploy.config.views import Views
 
 
 class Optimizer(Section):
@@ -122,7 +123,7 @@ def _check_crop(crop: Size, archs: Sequence[Arch]) -> None:
         raise problem(f"must be {least} or more on both sides for {arch}, not {list(crop)}", "crop")
 
 
-class Evaluate(Section):
+class Evaluate(Views):
     every: PositiveInt = 500  # iterations between evaluations, and checkpoints
 
 

@@ -7,7 +7,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import safetensors
 import segmentation_models_pytorch as smp
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from kd_deploy.config.architectures import ARCHITECTURES
 from kd_deploy.config.schema import Network
+from kd_deploy.models.hub import hub
 from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.errors import UserError
 
@@ -194,9 +194,9 @@ def _difference(key: str, state: dict[str, Tensor], expected: dict[str, Tensor])
 
 
 def _download(source: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # our one line says it
     try:
-        model = smp.from_pretrained(source.removeprefix("hub:"))
+        with hub():
+            model = smp.from_pretrained(source.removeprefix("hub:"))
         return model.state_dict(), _config(model)
     except OSError as error:
         raise UserError(

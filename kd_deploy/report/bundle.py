@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from kd_deploy.config.views import Views
 from kd_deploy.report import figures
 from kd_deploy.report.frames import css, figure, mask_figure
 from kd_deploy.report.page import render
@@ -75,7 +76,8 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
 
 def _scores(source: dict[str, Any]) -> str:
     names = {"miou": "mIoU", "boundary_iou": "boundary IoU"}
-    return ", ".join(f"{name} {source[key]:.2f}" for key, name in names.items() if source[key] is not None)
+    scores = [f"{name} {source[key]:.2f}" for key, name in names.items() if source[key] is not None]
+    return ", ".join(scores) + (f" ({Views(**source['views'])})" if "views" in source else "")
 
 
 def _megabytes(file: Path) -> str:

@@ -19,7 +19,8 @@ class Confusion:
 
     Attributes:
         names: the classes shown.
-        rows: for each of `names` as the truth, the percent taken for each of `names`; None where it has no pixel.
+        rows: for each of `names` as the truth, the percent taken for each of `names`, and last, where not all classes
+            are shown, for all others; None where it has no pixel.
         largest: (truth, taken for, percent of the truth's pixels, percent of all wrong pixels), largest first.
         classes: how many there are in all.
     """
@@ -41,7 +42,10 @@ def confusion(result: Result) -> Confusion:
     wrong = counts - np.diag(np.diagonal(counts))
     involved = wrong.sum(axis=0) + wrong.sum(axis=1)
     shown = np.sort(np.argsort(-involved, kind="stable")[:READABLE])
-    rows = [[_percent(counts[t, p], pixels[t]) for p in shown] for t in shown]
+    columns = [counts[:, p] for p in shown]
+    if len(shown) < len(names):
+        columns.append(pixels - counts[:, shown].sum(axis=1))
+    rows = [[_percent(column[t], pixels[t]) for column in columns] for t in shown]
     pairs = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
     largest = [
         (names[t], names[p], 100.0 * wrong[t, p] / pixels[t], 100.0 * wrong[t, p] / wrong.sum())

@@ -68,6 +68,20 @@ def _scores(records: Records) -> Markup:
         return svg(figure)
 
 
+def trimaps(results: Mapping[str, Mapping[int, float | None]], colors: Mapping[str, str]) -> Markup:
+    """The trimap IoU of each network over the width of the band around the labels' boundaries."""
+    with style():
+        figure, axis = panel("pixels from a boundary, at most", "IoU, points")
+        for name, scores in results.items():
+            known = {width: score for width, score in scores.items() if score is not None}
+            axis.plot(list(known), list(known.values()), "o-", label=name, color=colors[name], ms=3)
+        widths = list(next(iter(results.values())))
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(widths, [str(width) for width in widths])
+        figure.legend(loc="outside lower center", ncols=3)
+        return svg(figure)
+
+
 def latencies(results: Sequence[Mapping[str, Any]]) -> Markup:
     """A histogram of each backend's samples, one plot a boundary; nothing is clipped."""
     by_boundary: dict[str, list[Mapping[str, Any]]] = {}

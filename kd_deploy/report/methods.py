@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kd_deploy.compare import Comparison, Group
-from kd_deploy.finished import TEACHER
+from kd_deploy.compare import Comparison
+from kd_deploy.finished import TEACHER, Finished
+from kd_deploy.groups import TRIMAP, Group, Spread
 from kd_deploy.report.drawing import COLORS, INK, style
 from kd_deploy.runtime.files import atomic_file
 
-_SCORES = {"miou": "mIoU (points)", "boundary_iou": "boundary IoU (points)"}
+Score = Callable[[Finished], float | None]
+"""What a run scored, or None where its summary does not say."""
+
+_SCORES: dict[str, Score] = {
+    "mIoU (points)": lambda run: run.miou,
+    "boundary IoU (points)": lambda run: float(run.summary["boundary_iou"]),
+    f"trimap IoU, {TRIMAP} px (points)": lambda run: run.trimap_iou.get(TRIMAP),
+}
 
 
 def write_methods(path: Path, comparison: Comparison) -> None:
@@ -30,12 +39,14 @@ def write_methods(path: Path, comparison: Comparison) -> None:
 def draw_methods(comparison: Comparison) -> Figure:
     """A row for each group of students, a column for each score; teachers are lines alone."""
     rows = [group for group in comparison.groups if group.method != TEACHER] or comparison.groups
-    figure = Figure(figsize=(8.4, 1.5 + 0.5 * len(rows)), layout="constrained")
-    axes = figure.subplots(1, len(_SCORES), sharey=True, squeeze=False)[0]
-    for axis, (key, label) in zip(axes, _SCORES.items(), strict=True):
-        _references(axis, comparison, key)
+    runs = [run for group in rows for run in group.runs]
+    scores = {label: score for label, score in _SCORES.items() if any(score(run) is not None for run in runs)}
+    figure = Figure(figsize=(1.8 + 3.3 * len(scores), 1.5 + 0.5 * len(rows)), layout="constrained")
+    axes = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for axis, (label, score) in zip(axes, scores.items(), strict=True):
+        _references(axis, comparison, score)
         for place, group in enumerate(rows):
-            _row(axis, place, group, key)
+            _row(axis, place, _known(group, score))
         axis.set_xlabel(label)
         axis.grid(visible=False, axis="y")
         axis.margins(x=0.12)
@@ -46,19 +57,25 @@ def draw_methods(comparison: Comparison) -> Figure:
     return figure
 
 
-def _references(axis: Axes, comparison: Comparison, key: str) -> None:
-    if teachers := comparison.of(TEACHER):
-        value = mean(group.mean(key) for group in teachers)
-        axis.axvline(value, color=COLORS[0], linestyle="--", label="teacher")
-    if comparison.baseline:
-        axis.axvline(comparison.baseline.mean(key), color=COLORS[1], linestyle=":", label="student alone")
+def _known(group: Group, score: Score) -> list[float]:
+    """What the seeds scored; nothing where one of them does not know it."""
+    scores = [score(run) for run in group.runs]
+    return [value for value in scores if value is not None] if None not in scores else []
 
 
-def _row(axis: Axes, place: int, group: Group, key: str) -> None:
+def _references(axis: Axes, comparison: Comparison, score: Score) -> None:
+    if teachers := [mean(known) for group in comparison.of(TEACHER) if (known := _known(group, score))]:
+        axis.axvline(mean(teachers), color=COLORS[0], linestyle="--", label="teacher")
+    if comparison.baseline and (known := _known(comparison.baseline, score)):
+        axis.axvline(mean(known), color=COLORS[1], linestyle=":", label="student alone")
+
+
+def _row(axis: Axes, place: int, seeds: list[float]) -> None:
     """Dots and a bar, and the mean in figures above them; only the first row is named in the legend."""
-    spread = group.spread(key)
+    if not seeds:
+        return
+    spread = Spread.of(seeds)
     names = ("a seed", "mean") if place == 0 else ("_", "_")
-    seeds = [run.summary[key] for run in group.runs]
     axis.plot(seeds, [place] * len(seeds), "o", color=COLORS[2], alpha=0.6, ms=5, label=names[0])
     axis.plot([spread.mean] * 2, [place - 0.22, place + 0.22], color=INK, lw=2, label=names[1])
     text = f"{spread.mean:.1f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.1f}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+
+from markupsafe import Markup
 
 from kd_deploy.compare import gap_closed
 from kd_deploy.config.data import SyntheticData
+from kd_deploy.config.views import Views
 from kd_deploy.data.dataset import Dataset
 from kd_deploy.deploy import open_for_evaluation
 from kd_deploy.device import make_device
@@ -15,7 +20,8 @@ from kd_deploy.finished import ALONE, TEACHER, Finished, difference, find_teache
 from kd_deploy.models.weights import load
 from kd_deploy.progress import Progress
 from kd_deploy.report import figures
-from kd_deploy.report.confusion import confusion
+from kd_deploy.report.confusion import READABLE, confusion
+from kd_deploy.report.drawing import COLORS
 from kd_deploy.report.frames import Comparison, css, legend, of_each_stretch, row, segmented
 from kd_deploy.report.page import render
 from kd_deploy.runtime.errors import UserError
@@ -23,6 +29,8 @@ from kd_deploy.runtime.metrics import Result, Score
 from kd_deploy.runtime.model import Model
 
 RUN = "this run"
+_COLORS = {TEACHER: COLORS[0], RUN: COLORS[2]}
+"""A baseline, whatever its name, has the one between."""
 FRAMES = 6
 
 
@@ -59,7 +67,6 @@ def run_page(path: Path, *, baseline: Path | None, root: Path | None, device: st
     records = list(finished.run.records())
     result = results[RUN]
     notes = [*rivals.notes, *_changed(finished, result)]
-    masks = [mask for found in frames for mask in (found.label, *found.masks.values())]
     return render(
         "run.html.j2",
         path=path,
@@ -77,8 +84,12 @@ def run_page(path: Path, *, baseline: Path | None, root: Path | None, device: st
         plots=figures.training(records),
         classes=_classes(results, rivals.dataset, rivals.baseline),
         confusion=confusion(result),
-        frames=[row(found, rivals.dataset.palette) for found in frames],
-        legend=legend(masks, rivals.dataset.classes, rivals.dataset.palette),
+        trimaps=figures.trimaps(
+            {name: scored.trimap_iou for name, scored in results.items()},
+            {name: _COLORS.get(name, COLORS[1]) for name in results},
+        ),
+        many=len(rivals.dataset.classes) > READABLE,
+        frames=_rows(frames, rivals.dataset),
     )
 
 
@@ -105,17 +116,22 @@ def _open(finished: Finished, baseline: Finished | None, root: Path | None, devi
     return rivals
 
 
-def _evaluated(path: Path, root: Path | None, device: str) -> tuple[Model, Dataset]:
-    return open_for_evaluation(path, root, "val", backend=None, precision="fp32", device=device)
+def _evaluated(
+    path: Path, root: Path | None, device: str, views: Views | None = None
+) -> tuple[Model, Dataset]:
+    """A run's model and val split; `views` take the place of those of its recipe."""
+    asked = views.to_json() if views else None
+    return open_for_evaluation(path, root, "val", backend=None, precision="fp32", device=device, views=asked)
 
 
 def _teacher(finished: Finished, root: Path | None, dataset: Dataset, device: str) -> Model:
-    """The teacher's run, or its weights where they are all that is known of it."""
+    """The teacher's run, or its weights where they are all that is known of it; seen as the student is."""
+    views = finished.run.recipe.evaluate
     if run := find_teacher(finished.run):
-        return _evaluated(run.path, root, device)[0]
+        return _evaluated(run.path, root, device, views)[0]
     source = str(finished.run.teacher)
     segmenter = load(finished.run.recipe.teacher, source, len(dataset.classes), key="teacher")
-    return TorchModel(segmenter, None, make_device(device))
+    return TorchModel(segmenter, None, make_device(device), views)
 
 
 def _score(rivals: _Rivals) -> tuple[dict[str, Result], list[Comparison]]:
@@ -157,7 +173,26 @@ def _classes(
         values = {model: result.classes[name] for model, result in results.items()}
         own, other = values[RUN], values[baseline] if baseline else None
         rows.append((name, css(color), values, None if own is None or other is None else own - other))
+    if len(rows) > READABLE:
+        rows.sort(key=lambda row: _last_if_none(row[3] if baseline else row[2][RUN]))
     return rows
+
+
+def _last_if_none(score: float | None) -> float:
+    return math.inf if score is None else -score
+
+
+def _rows(found: list[Comparison], dataset: Dataset) -> list[tuple[list[tuple[str, str]], Markup]]:
+    """The frames, and above each what its colours mean; above the first alone where so few can be told apart."""
+    masks = [[comparison.label, *comparison.masks.values()] for comparison in found]
+    common = legend(chain(*masks), dataset.classes, dataset.palette)
+    if len(common) > READABLE:
+        legends = [legend(own, dataset.classes, dataset.palette) for own in masks]
+    else:
+        legends = [common, *([] for _ in masks[1:])]
+    return [
+        (colors, row(comparison, dataset.palette)) for colors, comparison in zip(legends, found, strict=True)
+    ]
 
 
 def _facts(finished: Finished) -> list[tuple[str, str]]:
@@ -170,6 +205,7 @@ def _facts(finished: Finished) -> list[tuple[str, str]]:
     )
     return [
         ("data", f"{recipe.data.format}, {_size(finished)}; {summary['images']} val frames"),
+        ("scored by", str(recipe.evaluate)),
         ("network", f"{network.arch} on {network.encoder}, {summary['parameters'] / 1e6:.2f} M parameters"),
         ("terms (weight)", ", ".join([f"cross-entropy ({recipe.supervised.weight:g})", *terms])),
         ("teacher", finished.run.teacher or "none: taught by the labels alone"),

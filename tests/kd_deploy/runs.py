@@ -13,6 +13,7 @@ METHODS = {
     "kd": "[{method: kd, weight: 1}]",
     "kd3": "[{method: kd, weight: 3}]",
     "pair": "[{method: kd, weight: 1}, {method: cwd, weight: 3}]",
+    "long": "[{method: icsd, weight: 1}, {method: kd, weight: 1}, {method: brd.relation, weight: 1}]",
     "swapped": "[{method: cwd, weight: 3}, {method: kd, weight: 1}]",
 }
 
@@ -38,6 +39,7 @@ def write_run(
         "seed": seed,
         "miou": miou,
         "boundary_iou": miou / 2,
+        "trimap_iou": {width: miou - 10 + int(width) / 2 for width in ("1", "2", "4", "8", "16")},
         "seconds": 100.0,
         "seconds_per_step": 0.5,
         "images": 64,

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kd_deploy.compare import Comparison, Group, compare, gap_closed
+from kd_deploy.compare import Comparison, compare, gap_closed
+from kd_deploy.groups import Group
 from kd_deploy.runtime.errors import UserError
 from tests.kd_deploy.runs import write_run
 
@@ -157,6 +158,9 @@ def test_other_machines_are_named(study: Path) -> None:
         ("train.iterations=99", "train.iterations is 99 against 240"),
         ("train.batch_size=4", "train.batch_size is 4 against 8"),
         ("train.keep=best", "train.keep is best against last"),
+        ("evaluate.window=[64, 96]", "evaluate.window is 64x96 against none"),
+        ("evaluate.scales=[0.5, 1]", "evaluate.scales is [0.5, 1.0] against [1.0]"),
+        ("evaluate.flip=true", "evaluate.flip is True against False"),
         ("student.encoder=resnet18", "student.encoder is resnet18 against mobilenet_v2"),
     ],
 )
@@ -166,8 +170,17 @@ def test_unlike_runs_are_refused(study: Path, override: str, said: str) -> None:
     assert key in first
     other = write_run(study / "other", "kd", 45.0, override, seed=8)
     line = refusal(study / "alone-0", other)
-    assert line.startswith(f"{other}: {key} is ")
+    assert line.startswith(f"{other}: {said} in ")
     assert str(study / "alone-0") in line
+
+
+def test_other_views_or_strides_are_no_one_evaluation(study: Path) -> None:
+    overrides = ("evaluate.window=[64, 96]", "evaluate.every=7")
+    slid = write_run(study / "slid", "alone", 41.0, *overrides, seed=8)
+    same = write_run(study / "same", "alone", 41.0, *overrides, "evaluate.stride=[43, 64]", seed=9)
+    assert len(compare([slid, same]).groups[0].runs) == 2
+    dense = write_run(study / "dense", "alone", 41.0, *overrides, "evaluate.stride=[32, 32]", seed=9)
+    assert "evaluate.stride is 32x32 against 43x64" in refusal(slid, dense)
 
 
 def test_another_split_of_the_same_name_is_refused(study: Path) -> None:
@@ -211,3 +224,17 @@ def test_json(study: Path) -> None:
     assert (kd["role"], kd["terms"], kd["n"]) == ("student", ["kd"], 1)
     assert kd["miou"] == {"mean": 43.0, "deviation": None}
     assert kd["runs"][0]["run"] == str(study / "kd-0")
+    assert list(kd["trimap_iou"]) == list(kd["runs"][0]["trimap_iou"]) == ["1", "2", "4", "8", "16"]
+    assert kd["trimap_iou"]["8"] == {"mean": 37.0, "deviation": None}
+
+
+def test_runs_of_an_older_version_have_no_trimap_iou(study: Path) -> None:
+    write_run(study / "old", "alone", 40.0, seed=9, trimap_iou={})
+    value: Any = json.loads(json.dumps(of(study).to_json()))
+    assert "no trimap IoU for student alone: not in summary.json; kd-deploy evaluate" in "\n".join(
+        value["notes"]
+    )
+    shown = {group["name"]: group["trimap_iou"]["4"] for group in value["groups"]}
+    assert shown["student alone"] is None  # no mean over some of its seeds
+    assert shown["kd"]["mean"] == pytest.approx(45 - 10 + 2)
+    assert not any("trimap" in note for note in of(study, "alone-0", "kd-0").notes)

@@ -13,10 +13,11 @@ import torch
 
 from kd_deploy import deploy
 from kd_deploy.config.load import load_recipe
+from kd_deploy.config.views import WHOLE
 from kd_deploy.data.camvid import CamVid
 from kd_deploy.data.scenes import CLASSES
 from kd_deploy.deploy import bundle_dataset, export_run, open_for_evaluation
-from kd_deploy.evaluate import score, to_json
+from kd_deploy.evaluate import count, score, to_json
 from kd_deploy.export.bundle import Content
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
@@ -134,6 +135,69 @@ def test_frames_of_different_sizes_are_trained_on_and_scored(voc_run: Path) -> N
         assert result[key] == pytest.approx(summary[key])
 
 
+VIEWS = {"window": [48, 48], "stride": [32, 48], "scales": [0.75, 1.0], "flip": True}
+
+
+@pytest.fixture(scope="module")
+def viewed(deeplab: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: a run whose recipe scores by several views; it goes on from a run that says something."""
+    path = tmp_path_factory.mktemp("viewed") / "run"
+    overrides = [f"evaluate.{key}={json.dumps(value)}" for key, value in VIEWS.items()]
+    overrides += [f"student.weights={deeplab.run}", "train.iterations=2", "train.lr=1e-5"]
+    train(load_recipe(str(deeplab.recipe), overrides), "student", path, device="cpu")
+    return path
+
+
+def test_a_run_is_scored_by_the_views_of_its_recipe(viewed: Path) -> None:
+    summary = json.loads((viewed / "summary.json").read_text())
+    result = evaluated(viewed)
+    assert result["views"] == VIEWS
+    for key in ("miou", "pixel_accuracy", "boundary_iou", "classes"):
+        assert result[key] == pytest.approx(summary[key])
+    records = [json.loads(line) for line in (viewed / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["miou"] == summary["miou"]
+
+
+def test_other_views_take_the_place_of_the_recipes(viewed: Path, deeplab: Any) -> None:
+    whole = evaluated(viewed, views={"window": None, "scales": [1.0], "flip": False})
+    own = evaluated(viewed)
+    assert whole["views"] == WHOLE.to_json()
+    assert whole["pixel_accuracy"] != own["pixel_accuracy"]
+    assert evaluated(viewed, views={"window": (30, 60)})["views"] == {
+        **VIEWS,
+        "window": [30, 60],
+        "stride": [20, 40],
+    }
+    assert evaluated(deeplab.run, views={"flip": True})["views"] == {**WHOLE.to_json(), "flip": True}
+    for asked, said in (
+        ({"stride": (49, 48)}, r"^--stride: must not exceed the window, \[48, 48\], not \[49, 48\]$"),
+        (
+            {"window": None, "stride": (2, 2)},
+            r"^--stride: leads from one window to the next; set window too$",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluated(viewed, views=asked)
+
+
+def test_processes_share_a_viewed_split(viewed: Path) -> None:
+    options = {"backend": None, "precision": "fp32", "device": "cpu"}
+    model, dataset = open_for_evaluation(viewed, None, "val", **options)  # type: ignore[arg-type]
+    shares = [count(model, dataset, process, 3).counts() for process in range(3)]
+    assert (sum(shares) == count(model, dataset).counts()).all()
+
+
+def test_a_bundle_says_by_which_views_its_run_was_scored(
+    viewed: Path, deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Content] = []
+    monkeypatch.setattr(deploy, "write_bundle", lambda path, content, replace: written.append(content))
+    for run in (viewed, deeplab.run):
+        export_run(run, tmp_path / "bundle")
+    assert written[0].source["views"] == VIEWS
+    assert "views" not in written[1].source
+
+
 def test_a_bundle_of_frames_of_different_sizes_needs_a_size(
     voc_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +221,8 @@ def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path
         evaluated(deeplab.run, precision="fp16")
     with pytest.raises(UserError, match=r"^--device cuda: .*bundle is a bundle"):
         evaluated(deeplab.bundle, camvid, device="cuda")
+    with pytest.raises(UserError, match=r"^--flip: .*bundle is a bundle, .* evaluate its RUN$"):
+        evaluated(deeplab.bundle, camvid, views={"flip": True})
     with pytest.raises(UserError, match="bundle: holds no fp16 model, only fp32"):
         evaluated(deeplab.bundle, camvid, precision="fp16")
     with pytest.raises(UserError, match=r"its data set \(camvid\) lies outside the bundle; pass --data DIR"):

@@ -144,12 +144,54 @@ def test_another_schema_and_what_is_no_manifest(bundle: Path, tmp_path: Path) ->
 )
 def test_an_incomplete_manifest(bundle: Path, key: str) -> None:
     rewrite(bundle, lambda manifest: manifest.pop(key))
-    assert refusal(bundle) == f"{bundle / MANIFEST}: is incomplete ('{key}'); export the bundle again"
+    assert refusal(bundle) == f"{bundle / MANIFEST}: {key} is missing; export the bundle again"
 
 
-def test_a_palette_for_other_classes(bundle: Path) -> None:
-    rewrite(bundle, lambda manifest: manifest["classes"].append("car"))
-    assert refusal(bundle).startswith(f"{bundle / MANIFEST}: is incomplete (")
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        (("network",), "segformer", "network must be a section, not 'segformer'"),
+        (("network",), {"arch": "segformer"}, "network.encoder is missing"),
+        (("network", "arch"), 3, "network.arch must be text, not 3"),
+        (("thresholds",), [0.5, 99.9], "thresholds must be a section, not [0.5, 99.9]"),
+        (("thresholds", "max_miou_drop"), "half", "thresholds.max_miou_drop must be a number, not 'half'"),
+        (("thresholds", "min_pixel_agreement"), True, "min_pixel_agreement must be a number, not True"),
+        (("input", "size"), "4x6", "input.size must be a list, not '4x6'"),
+        (("input", "size"), [4, 6.5], "input.size[1] must be a whole number, not 6.5"),
+        (("input", "size"), [4], "input.size must be a height and a width in pixels, not [4]"),
+        (("input", "size"), [0, 6], "input.size must be a height and a width in pixels, not [0, 6]"),
+        (("classes",), 2, "classes must be a list, not 2"),
+        (("classes",), ["road", None], "classes[1] must be text, not None"),
+        (("classes",), [], "classes must be 1 to 255 names, not 0"),
+        (
+            ("classes",),
+            ["road", "sky", "car"],
+            "palette must have red, green and blue, 0 to 255, of each of the 3",
+        ),
+        (("palette",), [[1, 2, 3], [4, 5, 256]], "palette must have red, green and blue"),
+        (("palette",), [[1, 2, 3], [4, 5]], "palette must have red, green and blue"),
+        (("palette",), [[1, 2, 3], "red"], "palette[1] must be a list, not 'red'"),
+        (("models", "fp32"), None, "models.fp32 must be text, not None"),
+        (("golden",), [{"name": "a", "frame": "golden/0.frame.png"}], "golden[0].mask is missing"),
+        (("golden",), [], "golden must name a frame"),
+        (("files",), ["model.fp32.onnx"], "files must be a section, not ['model.fp32.onnx']"),
+        (("data",), {"size": [4, 6]}, "data.format is missing"),
+    ],
+)
+def test_a_manifest_that_was_edited_by_hand(
+    bundle: Path, keys: tuple[str, ...], value: Any, said: str
+) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        *outer, last = keys
+        for key in outer:
+            manifest = manifest[key]
+        manifest[last] = value
+
+    rewrite(bundle, edit)
+    line = refusal(bundle)
+    assert line.startswith(f"{bundle / MANIFEST}: ")
+    assert line.endswith("; export the bundle again")
+    assert said in line
 
 
 def test_a_precision_that_is_not_there(bundle: Path) -> None:

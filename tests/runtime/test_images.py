@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -56,6 +58,16 @@ def test_a_truncated_picture_at_every_length(tmp_path: Path, picture: np.ndarray
             read_image(file)
     file.write_bytes(data + b"\0" * 100)  # some cameras append something
     assert read_image(file).shape == picture.shape
+
+
+def test_a_header_of_more_pixels_than_can_be_read(tmp_path: Path) -> None:
+    data = cv2.imencode(".png", np.zeros((4, 6), np.uint8))[1].tobytes()
+    header = b"IHDR" + struct.pack(">II", 100_000, 100_000) + data[24:29]
+    file = tmp_path / "a.png"
+    file.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+    for read in (read_image, read_label):
+        with pytest.raises(UserError, match=rf"^{file}: cannot be decoded \(.*; replace it or take it out$"):
+            read(file)
 
 
 def test_a_palette_png_is_refused_with_the_way_out(tmp_path: Path) -> None:

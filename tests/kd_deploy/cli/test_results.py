@@ -35,10 +35,26 @@ def test_compare_prints_a_table(runs: list[Path], kd: Any) -> None:
     assert "0: 40.00" not in kd("compare", *runs).out
 
 
+def test_a_table_fits_into_120_columns(tmp_path: Path, kd: Any) -> None:
+    runs = []
+    for seed in (0, 1):
+        for method in ("alone", "long"):
+            spread = {"seed": seed, "seconds_per_step": 1.2345, "seconds": 12_000.0}
+            runs.append(write_run(tmp_path / f"{method}{seed}", method, 40.0 + seed, **spread))
+    table = [line for line in kd("compare", *runs).out.splitlines() if line[0] in "┏┃┡│└"]
+    methods = max(len(line.split("│")[1]) for line in table if line[0] == "│")
+    assert max(map(len, table)) - methods <= 120 - len(" brd.boundary + ")  # a term a line
+    assert "40.50 ± 0.71" in table[5]
+
+
 def test_compare_as_markdown_and_json(runs: list[Path], kd: Any) -> None:
     lines = kd("compare", *runs, "--markdown").out.splitlines()
-    assert lines[1] == "| " + " | ".join(["---"] * 9) + " |"
-    assert lines[4] == "| kd | 1 | 45.50 | 50 % | 22.75 | +2.25 | 600 | 1.20 x | 100 s |"
+    assert lines[0] == (
+        "| method | seeds | mIoU | gap closed | boundary IoU | gain | trimap IoU | ms a step | cost | time a run |"
+    )
+    assert lines[1] == "| " + " | ".join(["---"] * 10) + " |"
+    assert lines[4] == "| kd | 1 | 45.50 | 50 % | 22.75 | +2.25 | 37.50 | 600 | 1.20 x | 100 s |"
+    assert "trimap IoU: of the pixels within 4 of a boundary" in lines[-3]
     value = json.loads(kd("compare", *runs, "--json").out)
     assert [group["n"] for group in value["groups"]] == [1, 2, 1]
     assert kd("compare", *runs, "--json", "--markdown").code == 2

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from kd_deploy.config.schema import Augment, Train
 from kd_deploy.data.camvid import CamVid
-from kd_deploy.data.stream import MEAN_COLOR, RandomScale, Stream, loader
+from kd_deploy.data.stream import MEAN_COLOR, RandomScale, Sample, Stream, loader
 from kd_deploy.data.voc import Voc
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
 from tests.conftest import write_camvid
 from tests.kd_deploy.data.trees import write_voc
@@ -156,11 +159,13 @@ def test_padding_of_a_crop_is_ignored(camvid: Path) -> None:
     assert (label != 255).sum() == (CamVid(camvid, "train")[0].label != 255).sum()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_stream_from_any_start(camvid: Path, workers: int) -> None:
-    samples = stream(camvid)
+def test_batches_are_the_stream_from_any_start(camvid: Path, workers: int, raw: bool) -> None:
+    """Bit for bit, whether the loader's workers augment or what stands for the GPU here does."""
+    samples, loaded = stream(camvid), Stream(CamVid(camvid, "train"), settings(), raw=raw)
     for start in (0, 5):
-        batches = list(loader(samples, settings(workers=workers), start=start))
+        batches = [loaded.batch(found) for found in loader(loaded, settings(workers=workers), start=start)]
         assert len(batches) == 8 - start
         for iteration, (images, labels) in enumerate(batches, start):
             for row in (0, 1):
@@ -169,10 +174,63 @@ def test_batches_are_the_stream_from_any_start(camvid: Path, workers: int) -> No
                 assert torch.equal(labels[row], label)
 
 
-def test_reading_batches_leaves_the_global_generator_alone(camvid: Path) -> None:
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_frame_that_went_bad_is_named_in_one_line(own_camvid: Path, workers: int, raw: bool) -> None:
+    """Also where a loader's worker met it."""
+    loaded = Stream(CamVid(own_camvid, "train"), settings(), raw=raw)
+    for mask in (own_camvid / "trainannot").iterdir():
+        mask.write_bytes(mask.read_bytes()[:40])
+    batch = next(iter(loader(loaded, settings(workers=workers), start=0)))
+    with pytest.raises(UserError, match=r"^\S+/trainannot/\S+\.png: is truncated; .*$"):
+        loaded.batch(batch)
+
+
+def test_raw_frames_are_untouched_and_of_any_size(tmp_path: Path) -> None:
+    dataset = Voc(write_voc(tmp_path), "train")
+    samples = Stream(dataset, settings(crop=(48, 48)), raw=True)
+    shapes = set()
+    for found in loader(samples, settings(), start=0):
+        for k, frame, label in found:
+            known = next(f for f in (dataset[i] for i in range(4)) if f.name == samples.name(k))
+            assert np.array_equal(frame, known.image)
+            assert np.array_equal(label, known.label)  # type: ignore[arg-type]
+            shapes.add(label.shape)
+        images, labels = samples.batch(found)
+        assert (images.shape, labels.shape) == ((2, 3, 48, 48), (2, 48, 48))
+    assert len(shapes) == 3
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_reading_batches_leaves_the_global_generator_alone(camvid: Path, raw: bool) -> None:
     """Else dropout would go another way after a resume, which reads the loader anew."""
+    samples = Stream(CamVid(camvid, "train"), settings(), raw=raw)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    list(loader(stream(camvid), settings(), start=6))
+    list(map(samples.batch, loader(samples, settings(), start=6)))
     assert torch.equal(torch.rand(3), expected)
+
+
+class OnlyOnTheCpu(TorchFunctionMode):
+    """Refuses random numbers that are drawn elsewhere: they would be other ones."""
+
+    drawn = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.rand, torch.randint, torch.randperm, torch.Tensor.uniform_):
+            self.drawn += 1
+            assert result.device.type == "cpu"
+        return result
+
+
+def test_parameters_are_drawn_on_the_cpu_wherever_the_frame_is(camvid: Path) -> None:
+    """On the meta device, which computes nothing: a frame there shows where each number comes from."""
+    samples = Stream(CamVid(camvid, "train"), settings(), raw=True)
+    k, frame, label = samples[0]
+    with OnlyOnTheCpu() as draws:
+        image, mask = samples.augmented(Sample(k, frame.to("meta"), label.to("meta")))
+    assert draws.drawn >= 6  # scale, crop, flip, and the jitter's order and factors
+    assert image.device.type == mask.device.type == "meta"
+    assert (image.shape, mask.shape) == ((3, 48, 64), (48, 64))

@@ -41,6 +41,14 @@ def test_a_bundle_that_was_checked_and_timed(own_bundle: Path) -> None:
     assert "class &lt;x&gt; is lost" in html
 
 
+def test_views_that_the_bundle_does_not_have_stand_beside_the_score(own_bundle: Path) -> None:
+    manifest = json.loads((own_bundle / "manifest.json").read_text())
+    assert "whole picture" not in bundle_page(own_bundle)
+    manifest["source"]["views"] = {"window": None, "stride": None, "scales": [0.5, 1.0], "flip": True}
+    (own_bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert "(whole picture, scales 0.5, 1 and flipped)" in bundle_page(own_bundle)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_result_is_named(own_bundle: Path, text: str) -> None:
     (own_bundle / "benchmark.json").write_text(text)

@@ -33,7 +33,15 @@ def test_a_perfect_network_confuses_nothing() -> None:
 
 def test_of_many_classes_the_most_wrong_are_shown() -> None:
     found = confusion(score(60, (50, 59, 9), (7, 7, 100)).result())
-    assert len(found.names) == len(found.rows) == len(found.rows[0]) == READABLE
+    assert len(found.names) == len(found.rows) == len(found.rows[0]) - 1 == READABLE
     assert {"c50", "c59"} <= set(found.names)
     assert found.names == sorted(found.names, key=lambda name: int(name[1:]))
     assert found.classes == 60
+
+
+def test_what_is_taken_for_a_class_that_is_not_shown() -> None:
+    most = [(n, n + 1, 20) for n in range(0, READABLE, 2)]
+    found = confusion(score(READABLE + 1, *most, (0, READABLE, 5)).result())
+    assert found.names == [f"c{n}" for n in range(READABLE)]
+    assert found.rows[0] == [0.0, 80.0, *[0.0] * (READABLE - 2), 20.0]
+    assert found.rows[1] == [None] * (READABLE + 1)

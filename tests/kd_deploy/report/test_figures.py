@@ -67,6 +67,16 @@ def test_drawings_take_the_pages_colours() -> None:
     assert "var(--c0)" in drawn
 
 
+def test_trimaps_show_every_network_over_the_widths() -> None:
+    scores = {1: 10.0, 2: 12.0, 4: None}
+    drawn = figures.trimaps(
+        {"teacher": scores, "this run": scores}, {"teacher": COLORS[0], "this run": COLORS[2]}
+    )
+    assert {"teacher", "this run", "1", "2", "4"} <= set(words(drawn))
+    assert "var(--c0)" in drawn
+    assert "var(--c2)" in drawn
+
+
 def test_latencies_one_plot_a_boundary() -> None:
     entry = {"backend": "torch", "precision": "fp32", "p50_ms": 2.0, "samples_ms": [1.0, 2.0, 3.0]}
     drawn = figures.latencies([entry | {"boundary": name} for name in ("session", "frame", "session")])

@@ -20,7 +20,7 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def test_every_seed_is_a_dot_the_mean_a_bar_and_the_measures_are_lines(runs: list[Path]) -> None:
-    miou, boundary = draw_methods(compare(runs)).axes
+    miou, boundary, trimap = draw_methods(compare(runs)).axes
     assert [label.get_text() for label in miou.get_yticklabels()] == ["student alone", "kd"]
     drawn = [(list(line.get_xdata()), line.get_marker()) for line in miou.get_lines()]
     assert ([50.0, 50.0], "None") in drawn
@@ -28,6 +28,14 @@ def test_every_seed_is_a_dot_the_mean_a_bar_and_the_measures_are_lines(runs: lis
     assert ([45.0, 46.0, 47.0], "o") in drawn
     assert "46.0 ± 1.0" in {text.get_text() for text in miou.texts}
     assert ([22.5, 23.0, 23.5], "o") in [(list(x.get_xdata()), x.get_marker()) for x in boundary.get_lines()]
+    assert ([37.0, 38.0, 39.0], "o") in [(list(x.get_xdata()), x.get_marker()) for x in trimap.get_lines()]
+
+
+def test_a_score_that_no_run_or_one_seed_lacks(runs: list[Path], tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old", "kd", 48.0, seed=3, trimap_iou={})
+    trimap = draw_methods(compare([*runs, old])).axes[2]
+    assert {text.get_text() for text in trimap.texts} == {"32.5 ± 0.7"}  # of the student alone
+    assert len(draw_methods(compare([old])).axes) == 2
 
 
 def test_a_single_run_is_drawn(runs: list[Path], tmp_path: Path) -> None:
