@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kd_deploy.cli import options
+
+if TYPE_CHECKING:
+    from kd_deploy.runtime.bundle import Bundle
+    from kd_deploy.runtime.engines.key import BuildOptions
+    from kd_deploy.runtime.engines.store import EngineFile
 
 
 class BatchType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -48,20 +54,32 @@ class BatchType(click.ParamType):  # type: ignore[type-arg]  # generic from clic
 @options.as_json
 def build(bundle: Path, precisions: tuple[str, ...], force: bool, as_json: bool, **choices: Any) -> None:
     """Build BUNDLE's TensorRT engines for this very machine, check them, and keep them in BUNDLE/engines."""
-    from kd_deploy.progress import Progress
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.engines.key import BuildOptions
-    from kd_deploy.runtime.engines.make import build_engine
 
-    wanted = BuildOptions(**choices)
-    opened = Bundle.open(bundle)
-    engines = []
-    for precision in dict.fromkeys(precisions or _for_gpu(opened.manifest["models"])):
-        with Progress(f"build {precision}", 100) as progress:
-            engines.append(build_engine(opened, precision, wanted, progress.advance, force=force))
+    engines = build_all(Bundle.open(bundle), precisions, BuildOptions(**choices), force=force)
     if as_json:
         options.print_json([engine.to_json() for engine in engines])
-        return
+    else:
+        print_engines(engines)
+
+
+def build_all(
+    bundle: Bundle, precisions: Sequence[str] = (), wanted: BuildOptions | None = None, *, force: bool = False
+) -> list[EngineFile]:
+    """The engines of the precisions, or of all that are for a GPU, one after the other under a progress bar."""
+    from kd_deploy.progress import Progress
+    from kd_deploy.runtime.engines.make import build_engine
+
+    engines = []
+    for precision in dict.fromkeys(precisions or _for_gpu(bundle.manifest["models"])):
+        with Progress(f"build {precision}", 100) as progress:
+            engines.append(build_engine(bundle, precision, wanted, progress.advance, force=force))
+    return engines
+
+
+def print_engines(engines: Sequence[EngineFile]) -> None:
+    """A table of the engines, and how NVIDIA's own tool loads each."""
     rows = [
         (
             engine.key.precision,

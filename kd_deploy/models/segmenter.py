@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import huggingface_hub
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from torch.func import functional_call
 from kd_deploy.config.architectures import ARCHITECTURES, Arch, Architecture
 from kd_deploy.models import encoders
 from kd_deploy.models.encoders import RGB
+from kd_deploy.models.folding import fold_batchnorm
+from kd_deploy.models.hub import hub
 from kd_deploy.models.segformer import FoldedDecoder, MergedDecoder
 from kd_deploy.runtime.errors import UserError
 
@@ -101,21 +103,26 @@ class Segmenter(nn.Module):
         return Outputs(logits, {name: there[name] for name in (there if taps is None else taps)})
 
     def predict(self, images: Tensor) -> Tensor:
-        """Class ids (B, H, W) int64 of pictures (B, 3, H, W) of any size.
+        """Class ids (B, H, W) int64 of pictures (B, 3, H, W) of any size."""
+        return self.logits(images).argmax(dim=1)
 
-        Pictures are padded at the bottom and the right with the normalisation's mean; the logits are
-        upsampled bilinearly (align_corners=False) and the padding is cut off before the argmax.
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, C, H, W) of pictures (B, 3, H, W) of any size, at that size.
+
+        They are upsampled bilinearly (align_corners=False), and what `prepared` padded is cut off.
         """
         height, width = images.shape[-2:]
-        x = (images - self.mean) / self.std
-        below, right = self._padding(height), self._padding(width)
-        if below or right:
-            x = F.pad(x, (0, right, 0, below))
-        logits = self.network(x)
+        x = self.prepared(images)
+        logits: Tensor = self.network(x)
         if logits.shape[-2:] != x.shape[-2:]:
             logits = F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
-        mask: Tensor = logits[..., :height, :width].argmax(dim=1)
-        return mask
+        return logits[..., :height, :width]
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """What the network takes: pictures (B, 3, H, W) normalised, padded with the mean at the bottom and the right."""
+        x = (images - self.mean) / self.std
+        below, right = (self._padding(side) for side in images.shape[-2:])
+        return F.pad(x, (0, right, 0, below)) if below or right else x
 
     def _padding(self, side: int) -> int:
         return max(-side % self.stride, self.least - side)
@@ -125,6 +132,8 @@ class Segmenter(nn.Module):
         copy = deepcopy(self).eval()
         if isinstance(copy.network.decoder, MergedDecoder):
             copy.network.decoder = FoldedDecoder(copy.network.decoder)
+        picture = torch.empty(2, 3, 128, 128, dtype=self.mean.dtype, device="meta")
+        fold_batchnorm(copy, lambda twin: twin(picture, None).taps.values())
         return copy
 
 
@@ -163,16 +172,16 @@ def build(
     """
     encoders.check(encoder, pretrained=pretrained, key=key)
     architecture = ARCHITECTURES[arch]
-    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # our one line says it
     try:
-        network = getattr(smp, architecture.smp)(
-            encoder_name=encoder,
-            encoder_weights=_weights(encoder) if pretrained else None,
-            classes=num_classes,
-            **encoders.options(encoder),
-            **architecture.options,
-            **(options or {}),
-        )
+        with hub() if pretrained else nullcontext():
+            network = getattr(smp, architecture.smp)(
+                encoder_name=encoder,
+                encoder_weights=_weights(encoder) if pretrained else None,
+                classes=num_classes,
+                **encoders.options(encoder),
+                **architecture.options,
+                **(options or {}),
+            )
         if isinstance(network, smp.Segformer):
             network.decoder = MergedDecoder(network.decoder)
         return Segmenter(network, architecture, encoders.normalisation(encoder))
