@@ -1,138 +1,130 @@
-"""What a step of distillation costs, in parts, and beside what cannot be saved: student and teacher.
+"""What a step of distillation costs, beside the student's step alone, and in parts.
 
     python benchmarks/step.py [RECIPE ...] [--batch B] [--crop H W] [--device auto] [--precision bf16] [--json FILE]
 
-Networks of random weights on random pictures and labels that lie on the device already; the calls are those of a step
-of kd_deploy.training.trainer that logs nothing. Medians in milliseconds of wall time, from an idle device to an idle
-device; the parts of a recipe are timed in turn, round after round:
+Networks of random weights on random pictures and labels that lie on the device already. The steps are those of
+kd_deploy.training.learner. Medians in milliseconds of wall time, from an idle device to an idle device; the columns of
+a recipe are timed in turn, round after round, and a ratio is the median of the rounds' ratios.
 
-student: its forward and backward with cross-entropy alone.
-teacher: its forward.
+student: its step alone, without a teacher: forward, cross-entropy, backward, optimiser.
+teacher: its forward as the guide runs it, and unfolded: the same with its batch norms left where they were.
 terms: the recipe's terms, forward and backward to what they read of the student.
-optimiser: its step, and that of the learning rate.
-student + teacher: both of the above in one go, the way a step has them.
-step: the whole. overhead: what it costs more than student + teacher, in percent.
-
-Parts by themselves wait for the device in between, and a whole step does not: on a GPU they may add up to more.
+step: the whole. cached: the same where the teacher's cache has every view (and the system has the files in memory).
 """
 
 from __future__ import annotations
 
 import argparse
-from copy import copy
-from itertools import chain
+from collections.abc import Callable
+from copy import copy, deepcopy
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from timing import describe, interleaved, positive, say, street, table, write_results
-from torch import Tensor, nn
 
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Recipe
+from kd_deploy.config.terms import Schedule
 from kd_deploy.data.dataset import READERS
 from kd_deploy.data.synthetic import Synthetic
 from kd_deploy.distill.objective import Objective
-from kd_deploy.distill.supervised import cross_entropy
 from kd_deploy.models.segmenter import Outputs
 from kd_deploy.models.weights import make
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.training.assemble import make_accelerator
-from kd_deploy.training.optim import make_optimizer, make_scheduler
-from kd_deploy.training.verdict import Verdict
+from kd_deploy.training.assemble import Assembly, make_accelerator
+from kd_deploy.training.guide import Guide
+from kd_deploy.training.learner import Learner
 
 METHODS = ("kd", "cwd", "bpkd", "aicsd", "brd")
-TARGET = 5
-"""Percent of overhead, at most, on a GPU."""
-HEAD = ("recipe", "student", "teacher", "terms", "optimiser", "student + teacher", "step", "overhead")
+PARTS = ("student", "teacher", "unfolded", "terms", "step", "cached")
+TARGETS = {"step": 1.5, "cached": 1.05}
+"""What they may cost on a GPU, at most, as a multiple of the student's step alone."""
 
 
-class Step:
-    """A recipe's student, teacher and objective, and a batch: what the trainer does with them, in parts."""
+class Bench:
+    """A recipe's student, teacher and objective, and a batch."""
 
-    def __init__(self, recipe: Recipe, device: str) -> None:
-        self.settings = recipe.train
-        self.at = self.settings.iterations // 2  # where no schedule is at its end
-        self.accelerator = make_accelerator(device, self.settings)
+    def __init__(self, recipe: Recipe, device: str, cache: Path) -> None:
+        self.recipe, settings = recipe, recipe.train
+        self.at = settings.iterations // 2  # where no schedule is at its end
+        self.accelerator = make_accelerator(device, settings)
         self.device = self.accelerator.device
         reader = Synthetic if recipe.data.format == "synthetic" else READERS[recipe.data.format]
-        classes = len(reader.classes)
+        self.classes = len(reader.classes)
         torch.manual_seed(0)
-        student = make(recipe.student, classes, key="student").to(self.device)
-        self.teacher = make(recipe.teacher, classes, key="teacher").to(self.device).eval()
-        self.teacher.requires_grad_(False)
-        taps = {"student": student.taps, "teacher": self.teacher.taps}
-        objective = Objective(recipe.supervised, recipe.distill, iterations=self.settings.iterations, **taps)
+        self.teacher = make(recipe.teacher, self.classes, key="teacher")
+        batch, crop = settings.batch_size, settings.crop
+        self.images = torch.randint(0, 256, (batch, 3, *crop), dtype=torch.uint8).to(self.device)
+        self.labels = street(batch, crop, self.classes, self.device)
+        cached = recipe.teacher.model_copy(update={"cache": cache})
+        self.parts: dict[str, Callable[[], object]] = {
+            "student": self.step(recipe, taught=False),
+            **self.forwards(),
+            "step": self.step(recipe, taught=True),
+            "cached": self.step(recipe.model_copy(update={"teacher": cached}), taught=True),
+        }
+
+    def assembly(self, recipe: Recipe, *, taught: bool) -> Assembly:
+        student = make(recipe.student, self.classes, key="student")
+        alone = recipe.supervised.model_copy(update={"weight": 1.0, "schedule": Schedule()})
+        objective = Objective(
+            recipe.supervised if taught else alone,
+            recipe.distill if taught else [],
+            iterations=recipe.train.iterations,
+            student=student.taps,
+            teacher=self.teacher.taps if taught else {},
+        )
+        none: Any = ()  # a learner reads no data set
+        teacher = self.teacher if taught else None
+        return Assembly(recipe, "student", none, student, teacher, objective, self.accelerator)
+
+    def step(self, recipe: Recipe, *, taught: bool) -> Callable[[], object]:
+        learner = Learner(self.assembly(recipe, taught=taught))
+
+        def step() -> None:
+            _, verdict = learner.step(
+                self.images, self.labels, number=self.at, measure=False, interrupted=False
+            )
+            if refused := learner.refused:
+                raise refused
+            verdict.finite()
+
+        return step
+
+    def forwards(self) -> dict[str, Callable[[], object]]:
+        """The teacher's pass, folded and not, and the terms on what it and the student say."""
+        assembly = self.assembly(self.recipe, taught=True)
+        objective = assembly.objective.to(self.device)
+        unfolded = deepcopy(self.teacher)
+        unfolded.folded = deepcopy(self.teacher).eval  # type: ignore[method-assign]
+        guide, plain = (
+            Guide(teacher, self.recipe.teacher, objective.taps, self.accelerator)
+            for teacher in (self.teacher, unfolded)
+        )
+        if self.recipe.train.compile:
+            guide.compile()
+            plain.compile()
+        student = self.accelerator.prepare(assembly.segmenter)
+        given = _leaves(student(self.images.float(), objective.taps)), guide(self.images)
         terms = copy(objective)  # with the same adapters
         terms.parts = objective.parts[1:]
-        self.taps = objective.taps
-        optimizer = make_optimizer(self.settings, student, objective.adapters.to(self.device))
-        self.model, self.optimizer = self.accelerator.prepare(student, optimizer)
-        self.objective: nn.Module = objective
-        self.terms: nn.Module = terms
-        if len(objective.adapters):
-            self.objective, self.terms = (self.accelerator.prepare(module) for module in (objective, terms))
-        self.scheduler = make_scheduler(optimizer, self.settings)
-        batch, crop = self.settings.batch_size, self.settings.crop
-        self.images = torch.randint(0, 256, (batch, 3, *crop), dtype=torch.uint8).to(self.device)
-        self.labels = street(batch, crop, classes, self.device)
-        self.given = _leaves(self.of_student()), self.of_teacher()
 
-    def of_student(self) -> Outputs:
-        self.model.train()
-        outputs: Outputs = self.model(self.images.float(), self.taps)
-        return outputs
+        def distilled() -> None:
+            self.accelerator.backward(terms(*given, self.labels, step=self.at).total)
 
-    def of_teacher(self) -> Outputs:
-        with torch.no_grad(), self.accelerator.autocast():
-            outputs: Outputs = self.teacher(self.images.float(), self.taps)
-        return outputs
-
-    def supervised(self) -> None:
-        self.optimizer.zero_grad()
-        self._backward(cross_entropy(self.of_student().logits, self.labels))
-
-    def networks(self) -> None:
-        self.optimizer.zero_grad()
-        student = self.of_student()
-        self.of_teacher()
-        self._backward(cross_entropy(student.logits, self.labels))
-
-    def distilled(self) -> None:
-        self._backward(self.terms(*self.given, self.labels, step=self.at).total)
-
-    def learn(self) -> None:
-        if self.settings.clip:
-            learning = chain(self.model.parameters(), self.objective.parameters())
-            self.accelerator.clip_grad_norm_(learning, self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.scheduler.step()
-
-    def whole(self) -> None:
-        losses = self.objective(self.of_student(), self.of_teacher(), self.labels, step=self.at)
-        verdict = Verdict(losses.total, False, self.accelerator)
-        self._backward(losses.total)
-        if not verdict.finite():
-            raise SystemExit("a loss is not finite, which would change the times")
-        self.learn()
-
-    def _backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
+        return {
+            "teacher": lambda: guide(self.images),
+            "unfolded": lambda: plain(self.images),
+            "terms": distilled,
+        }
 
     def times(self, repeats: int) -> dict[str, list[float]]:
-        """Milliseconds of every part; the optimiser steps with the gradients of the turns before."""
-        parts = {
-            "student": self.supervised,
-            "teacher": self.of_teacher,
-            "terms": self.distilled,
-            "optimiser": self.learn,
-            "student + teacher": self.networks,
-            "step": self.whole,
-        }
-        interleaved(parts, 2, self.device)  # warm-up
-        return interleaved(parts, repeats, self.device)
+        """Milliseconds of every part in every round."""
+        interleaved(self.parts, 2, self.device)  # warm-up; the cache is filled
+        return interleaved(self.parts, repeats, self.device)
 
 
 def _leaves(outputs: Outputs) -> Outputs:
@@ -146,32 +138,32 @@ def main() -> None:
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for name in arguments.recipes:
-        try:
-            recipe = load_recipe(name, overrides(arguments))
-            if not recipe.distill:
-                parser.error(f"{name}: has no distillation terms; name a recipe that has")
-            say(f"{name}: building")
-            step = Step(recipe, arguments.device)
-        except UserError as error:
-            parser.error(str(error))
-        if not rows:
-            train = recipe.train
-            crop = f"{train.crop[0]}x{train.crop[1]}"
-            print(
-                f"{describe(step.device)}; {train.precision}, batch {train.batch_size}, crop {crop}, ", end=""
-            )
-            print(f"medians of {arguments.repeats}\n\n{table(HEAD, [])}", flush=True)
-        say(f"{name}: timing")
-        samples = step.times(arguments.repeats)
+        with TemporaryDirectory() as cache:
+            try:
+                recipe = load_recipe(name, overrides(arguments))
+                if not recipe.distill:
+                    parser.error(f"{name}: has no distillation terms; name a recipe that has")
+                say(f"{name}: building")
+                bench = Bench(recipe, arguments.device, Path(cache))
+            except UserError as error:
+                parser.error(str(error))
+            if not rows:
+                train = recipe.train
+                size = f"batch {train.batch_size}, crop {train.crop[0]}x{train.crop[1]}"
+                print(
+                    f"{describe(bench.device)}; {train.precision}, {size}, medians of {arguments.repeats}\n"
+                )
+                print(table(("recipe", *PARTS, *(f"{part} / student" for part in TARGETS)), []), flush=True)
+            say(f"{name}: timing")
+            samples = bench.times(arguments.repeats)
         rows.append(row := {"recipe": name, **summary(samples), "samples": samples})
-        numbers = [f"{row[key]:.2f}" for key in HEAD[1:-1]]
-        print(f"| {name} | {' | '.join(numbers)} | {row['overhead']:+.1f} % |", flush=True)
-    found = ", ".join(f"{row['overhead']:+.1f} % ({row['recipe']})" for row in rows)
-    print(
-        f"\nexpected on a GPU at most {TARGET} % more than student forward and backward plus teacher ", end=""
-    )
-    print(f"forward; found on {step.device.type} {found}")
-    settings = vars(arguments) | {"json": None, "device": step.device.type}
+        numbers = [f"{row[key]:.2f}" for key in (*PARTS, *(f"{part} / student" for part in TARGETS))]
+        print(f"| {name} | {' | '.join(numbers)} |", flush=True)
+    print()
+    for part, target in TARGETS.items():
+        found = ", ".join(f"{row[f'{part} / student']:.2f}" for row in rows)
+        print(f"{part} / student alone: at most {target} on a GPU; found on {bench.device.type} {found}")
+    settings = vars(arguments) | {"json": None, "device": bench.device.type}
     write_results(arguments.json, {"settings": settings, "rows": rows})
 
 
@@ -185,6 +177,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="absent: the recipe's")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
+    parser.add_argument("--compile", action="store_true", help="as train.compile does")
+    parser.add_argument("--channels-last", action="store_true", help="as train.channels_last does")
     parser.add_argument("--teacher-encoder", help="a smaller one than the recipe's, for a CPU: resnet18")
     parser.add_argument("--repeats", type=positive, default=20)
     parser.add_argument("--json", type=Path, help="a file for every sample")
@@ -200,15 +194,20 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
         "train.precision": arguments.precision,
         "train.batch_size": arguments.batch,
         "train.crop": arguments.crop,
+        "train.compile": "true" if arguments.compile else None,
+        "train.channels_last": "true" if arguments.channels_last else None,
         "teacher.encoder": arguments.teacher_encoder,
     }
     return [f"{key}={value}" for key, value in settings.items() if value is not None]
 
 
 def summary(samples: dict[str, list[float]]) -> dict[str, float]:
-    """Medians, and the percentage that a step takes more than the networks."""
+    """Medians, and the medians of the ratios to the student's step in the same round."""
     middle = {name: median(times) for name, times in samples.items()}
-    return middle | {"overhead": 100 * (middle["step"] / middle["student + teacher"] - 1)}
+    for part in TARGETS:
+        pairs = zip(samples[part], samples["student"], strict=True)
+        middle[f"{part} / student"] = median(time / alone for time, alone in pairs)
+    return middle
 
 
 if __name__ == "__main__":

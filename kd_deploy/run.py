@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from kd_deploy.config.load import dump_recipe, load_recipe
 from kd_deploy.config.schema import Network, Recipe, Train
 from kd_deploy.models.weights import ROLE_WEIGHTS, write_weights
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_file, cannot_write, write_json
+from kd_deploy.runtime.files import atomic_file, cannot_write, is_temporary, remove_temporaries, write_json
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,39 @@ class Run:
             UserError: the folder is taken, or holds a run of another recipe.
         """
         run = cls(path, recipe, role, teacher)
-        if resume and path.is_dir():
-            cls.open(path)._check_same(run)
-            return run
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path}: exists already; --resume goes on with a run, or choose another name")
         try:
-            (path / "checkpoints").mkdir(parents=True)
+            run._claim(resume)
         except OSError as error:
             raise cannot_write(path, error) from error
-        with atomic_file(path / "recipe.yaml") as temporary:
-            temporary.write_text(dump_recipe(recipe), encoding="utf-8")
-        write_json(path / "run.json", {"role": role, "teacher": teacher})
         return run
+
+    def _claim(self, resume: bool) -> None:
+        path = self.path
+        if resume and path.is_dir() and not self._is_blank():
+            self.open(path)._check_same(self)
+            self._remove_temporaries()
+        elif path.exists() and not (path.is_dir() and (resume or not any(path.iterdir()))):
+            raise UserError(f"{path}: exists already; --resume goes on with a run, or choose another name")
+        else:
+            self._remove_temporaries()
+            self._write_identity()
+
+    def _remove_temporaries(self) -> None:
+        """Remove what a kill left half written."""
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_temporaries(folder)
+
+    def _is_blank(self) -> bool:
+        """Whether the folder holds no more than a kill leaves of `_write_identity`, which ends with run.json."""
+        recipe = self.path / "recipe.yaml"
+        held = [path for path in self.path.iterdir() if not is_temporary(path)]
+        return not held or (held == [recipe] and recipe.read_bytes() == dump_recipe(self.recipe).encode())
+
+    def _write_identity(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic_file(self.path / "recipe.yaml", durable=True) as temporary:
+            temporary.write_text(dump_recipe(self.recipe), encoding="utf-8")
+        write_json(self.path / "run.json", {"role": self.role, "teacher": self.teacher}, durable=True)
 
     def _check_same(self, other: Run) -> None:
         mine, its = (
@@ -94,14 +115,14 @@ class Run:
         return self.path / ROLE_WEIGHTS[self.role]
 
     def save_weights(self, state: dict[str, Tensor]) -> None:
-        with atomic_file(self.weights) as temporary:
+        with atomic_file(self.weights, durable=True) as temporary:
             write_weights(state, temporary)
 
     def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
         """Write checkpoints/NAME.pt: one file, so that replacing it is one atomic step."""
         buffer = io.BytesIO()  # torch.save to a full disk raises no OSError
         torch.save(state, buffer)
-        with atomic_file(self.path / "checkpoints" / f"{name}.pt") as temporary:
+        with atomic_file(self.path / "checkpoints" / f"{name}.pt", durable=True) as temporary:
             temporary.write_bytes(buffer.getbuffer())
 
     def load_checkpoint(self, name: str) -> dict[str, Any] | None:
@@ -124,9 +145,12 @@ class Run:
         return self.path / "metrics.jsonl"
 
     def log(self, record: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl; it is on the disk before the checkpoint that relies on it."""
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 
@@ -140,7 +164,7 @@ class Run:
         """Drop the lines of steps that a killed run logged but did not save; resuming does them again."""
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() else []
         kept = [line for line in lines if _step(line) <= step]
-        with atomic_file(self.metrics) as temporary:
+        with atomic_file(self.metrics, durable=True) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     @property

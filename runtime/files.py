@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +20,32 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
 
 
+_TEMPORARY = f".*.{'[0-9a-f]' * 8}.tmp*"
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` has a name that only a file or folder in the making has."""
+    return path.match(_TEMPORARY)
+
+
+def remove_temporaries(folder: Path, *, older_than: float = 0.0) -> None:
+    """Remove the temporary files that killed writers left in `folder`.
+
+    Args:
+        older_than: seconds since they were written last, where another writer may be at work.
+    """
+    for path in folder.glob(_TEMPORARY):
+        with suppress(OSError):  # gone meanwhile, or a folder
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+
+
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path; on success it becomes `path`, on failure it goes and `path` stays as it was.
+
+    Args:
+        durable: a power cut leaves the old file or the new one, too; some milliseconds for a small file.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
@@ -29,6 +54,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if durable:
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -80,7 +108,7 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     )
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically."""
-    with atomic_file(path) as temporary:
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically; `durable` as in `atomic_file`."""
+    with atomic_file(path, durable=durable) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

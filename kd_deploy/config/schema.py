@@ -69,7 +69,7 @@ class Train(Section):
     clip: PositiveFloat | None = None  # gradient norm
     accumulate: PositiveInt = 1  # parts that a batch goes through in; ohem and cirkd see a part alone
     ema: Annotated[Float, Field(gt=0, lt=1)] | None = None  # decay; the averaged weights are scored and kept
-    channels_last: StrictBool = False
+    channels_last: StrictBool = False  # the student; the teacher always is
     compile: StrictBool = False  # torch.compile, student and teacher
     batchnorm: Literal["sync", "local", "frozen"] = "sync"  # over the GPUs, of each process, or as it is
     workers: NonNegativeInt = 0

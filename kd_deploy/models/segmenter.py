@@ -119,7 +119,7 @@ class Segmenter(nn.Module):
         return logits[..., :height, :width]
 
     def prepared(self, images: Tensor) -> Tensor:
-        """What the network takes: pictures (B, 3, H, W) normalised, padded with the mean at the bottom and the right."""
+        """Pictures (B, 3, H, W) as the network takes them: normalised, padded at the bottom and the right."""
         x = (images - self.mean) / self.std
         below, right = (self._padding(side) for side in images.shape[-2:])
         return F.pad(x, (0, right, 0, below)) if below or right else x

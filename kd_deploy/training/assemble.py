@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 
-from kd_deploy.config.data import SyntheticData
+from kd_deploy.config.data import Data, SyntheticData
 from kd_deploy.config.schema import Recipe, Train
 from kd_deploy.config.terms import Schedule, Supervised
 from kd_deploy.data.dataset import Dataset, open_dataset, verify
+from kd_deploy.data.decoded import decoded
+from kd_deploy.data.folders import FolderDataset
 from kd_deploy.device import make_device
 from kd_deploy.distill.objective import Objective
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load, make
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.training.verdict import in_main_process
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,12 @@ def assemble(recipe: Recipe, role: str, *, teacher: str | None, device: str) -> 
         MissingComponentError: cuda was asked for and is not there.
     """
     recipe = _with_absolute_paths(recipe)
-    datasets = open_dataset(recipe.data, "train"), open_dataset(recipe.data, "val")
+    settings = recipe.training(role)
+    accelerator = make_accelerator(device, settings)
+    datasets = _dataset(recipe.data, "train", accelerator), _dataset(recipe.data, "val", accelerator)
     for dataset in datasets:
         verify(dataset)
     classes = len(datasets[0].classes)
-    settings = recipe.training(role)
-    accelerator = make_accelerator(device, settings)
     torch.manual_seed(settings.seed)
     segmenter = make(recipe.network(role), classes, key=role)
     guide = load(recipe.teacher, teacher, classes, key="teacher") if teacher else None
@@ -78,6 +82,17 @@ def assemble(recipe: Recipe, role: str, *, teacher: str | None, device: str) -> 
     return Assembly(recipe, role, datasets, segmenter, guide, objective, accelerator)
 
 
+def _dataset(data: Data, split: str, accelerator: Accelerator) -> Dataset:
+    """A split; where the recipe names a cache the main process writes it, and the others map what it wrote."""
+    dataset = open_dataset(data, split)
+    if isinstance(data, SyntheticData) or data.cache is None or not isinstance(dataset, FolderDataset):
+        return dataset
+    silent = not accelerator.is_main_process
+    read = cache(partial(decoded, dataset, data, split, data.cache, silent=silent))
+    in_main_process(accelerator, read)
+    return read()
+
+
 def _check_class_weights(supervised: Supervised, classes: Sequence[str]) -> None:
     given = supervised.class_weights
     if given is not None and len(given) != len(classes):
@@ -93,7 +108,8 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
         recipe = recipe.model_copy(update={"teacher": teacher})
     if isinstance(recipe.data, SyntheticData):
         return recipe
-    data = recipe.data.model_copy(update={"root": recipe.data.root.resolve()})
+    paths = {"root": recipe.data.root.resolve(), "cache": recipe.data.cache and recipe.data.cache.resolve()}
+    data = recipe.data.model_copy(update=paths)
     return recipe.model_copy(update={"data": data})
 
 
@@ -111,7 +127,7 @@ def make_accelerator(device: str, settings: Train) -> Accelerator:
     AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a run, and this one may differ
     # The batch size of a recipe is global: more processes share it, and the losses stay the same (but for
     # ohem and cirkd, which see their share alone, and batch norm on a CPU).
-    shared = DataLoaderConfiguration(split_batches=True)
+    shared = DataLoaderConfiguration(split_batches=True, non_blocking=True)
     accelerator = Accelerator(cpu=asked.type == "cpu", mixed_precision=mixed, dataloader_config=shared)
     if accelerator.device.type != asked.type:
         raise UserError(

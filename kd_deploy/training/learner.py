@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kd_deploy.distill.objective import Losses
 from kd_deploy.models.segmenter import Outputs, Segmenter
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.training.assemble import Assembly
 from kd_deploy.training.guide import Guide
 from kd_deploy.training.optim import make_optimizer, make_scheduler
@@ -69,7 +70,6 @@ class Learner:
         if assembly.teacher is None:
             return None
         guide = Guide(assembly.teacher, assembly.recipe.teacher, self._taps, self._accelerator)
-        guide.network.to(memory_format=self._format)
         if self._settings.compile:
             guide.compile()
         return guide
@@ -204,6 +204,11 @@ class Learner:
         images = images.float().to(memory_format=self._format)
         student: Outputs = self.model(images, self._taps)
         return student, self._guide(images) if self._guide else None
+
+    @property
+    def refused(self) -> UserError | None:
+        """Why the teacher's cache cannot be written; the step that met it is done without."""
+        return self._guide.refused if self._guide else None
 
     def state(self) -> dict[str, Any]:
         """All that another sitting needs to go on with the same numbers."""

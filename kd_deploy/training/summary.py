@@ -47,7 +47,7 @@ def finish(trainer: Trainer) -> None:
         "precision": trainer.settings.precision,
         **_environment(trainer.accelerator.device),
     }
-    write_json(run.path / "summary.json", summary)
+    write_json(run.path / "summary.json", summary, durable=True)
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
-
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from kd_deploy.config.schema import Recipe
 from kd_deploy.run import Run
@@ -14,6 +12,7 @@ from kd_deploy.runtime.errors import UserError
 from kd_deploy.training.assemble import Assembly, assemble
 from kd_deploy.training.summary import finish
 from kd_deploy.training.trainer import Trainer
+from kd_deploy.training.verdict import in_main_process
 
 
 def train(
@@ -35,7 +34,7 @@ def distill(
     Raises:
         UserError: the recipe has no terms, or the teacher was never trained.
     """
-    if teacher is None and resume and path.is_dir():
+    if teacher is None and resume and os.access(path / "run.json", os.R_OK):
         teacher = Run.open(path).teacher
     source = teacher_source(recipe, teacher)
     return _fit(
@@ -65,25 +64,13 @@ def teacher_source(recipe: Recipe, teacher: str | None) -> str:
 def _fit(assembly: Assembly, path: Path, *, teacher: str | None, resume: bool) -> dict[str, Any]:
     run = Run(path, assembly.recipe, assembly.role, teacher)
     accelerator = assembly.accelerator
-    _claim(run, accelerator, resume)
+    in_main_process(
+        accelerator,
+        lambda: Run.create(path, run.recipe, run.role, teacher=teacher, resume=resume),
+    )
     if not run.finished:
         trainer = Trainer(run, assembly)
         trainer.fit()
-        if accelerator.is_main_process:
-            finish(trainer)
-        accelerator.wait_for_everyone()
+        in_main_process(accelerator, lambda: finish(trainer))
     accelerator.end_training()
     return run.summary()
-
-
-def _claim(run: Run, accelerator: Accelerator, resume: bool) -> None:
-    """Create the run's folder in the main process; where that is refused, every process says so and ends."""
-    refused: list[UserError | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            Run.create(run.path, run.recipe, run.role, teacher=run.teacher, resume=resume)
-        except UserError as error:
-            refused = [error]
-    broadcast_object_list(refused)
-    if refused[0]:
-        raise refused[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from kd_deploy.data.stream import Stream, loader
+from kd_deploy.data.stream import Batch, Stream, loader
 from kd_deploy.distill.objective import Losses
 from kd_deploy.evaluate import count, to_json
 from kd_deploy.export.torch_backend import TorchModel
@@ -20,10 +21,11 @@ from kd_deploy.signals import Interrupt
 from kd_deploy.training.assemble import Assembly
 from kd_deploy.training.journal import Journal
 from kd_deploy.training.learner import Learner
-from kd_deploy.training.verdict import NotFiniteError, explain
+from kd_deploy.training.verdict import NotFiniteError, end, explain, in_main_process
+from kd_deploy.training.window import Window
 
-_OF_THE_MODEL = ("backend", "precision", "device", "versions")
-"""What `evaluate --json` says beside the scores; a run says it once, in its summary."""
+_OF_THE_MODEL = ("views", "backend", "precision", "device", "versions")
+"""What `evaluate --json` says beside the scores; a run says it once, in its recipe and its summary."""
 
 
 class Trainer:
@@ -45,8 +47,8 @@ class Trainer:
         self.result: dict[str, Any] = {}
         self._restore()
         self.interrupt = Interrupt()
-        self.stream = Stream(self.train_set, self.settings)
-        self.journal = Journal(run, self.step, silent=not self.accelerator.is_main_process)
+        self.stream = Stream(self.train_set, self.settings, raw=self.accelerator.device.type == "cuda")
+        self.journal = Journal(run, self.step, self.accelerator)
 
     def fit(self) -> None:
         """Train to the last iteration; several processes share every batch.
@@ -55,14 +57,24 @@ class Trainer:
             UserError: the disk refuses, or a loss is not finite.
             KeyboardInterrupt: Ctrl-C, once the step under way (with several processes, the next) is done and saved.
         """
-        batches = self.accelerator.prepare(loader(self.stream, self.settings, start=self.step))
         with self.journal, self.interrupt:
-            for images, labels in batches:
+            for images, labels in self._batches():
                 self._timed_step(images, labels)
                 alone = self.accelerator.num_processes == 1
-                if self.interrupt.asked if alone else self.verdict.interrupted():
-                    self._save("last")
-                    raise KeyboardInterrupt
+                if self._asked_to_stop() if alone else self.verdict.interrupted():
+                    self._stop()
+
+    def _batches(self) -> Iterator[Batch]:
+        """The batches that are left, on the device; the window counts the time until each is there."""
+        prepared = self.accelerator.prepare(loader(self.stream, self.settings, start=self.step))
+        batches = map(self.stream.batch, prepared)
+        while True:
+            since = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self.window.waited += time.perf_counter() - since
+            yield batch
 
     def _timed_step(self, images: Tensor, labels: Tensor) -> None:
         losses = self._train_step(images, labels)
@@ -84,12 +96,23 @@ class Trainer:
                 labels,
                 number=self.step,
                 measure=self._logs(self.step + 1),
-                interrupted=self.interrupt.asked,
+                interrupted=self._asked_to_stop(),
             )
         except NotFiniteError as error:
             self._refuse(error)
         self.step += 1
         return losses
+
+    def _asked_to_stop(self) -> bool:
+        return self.interrupt.asked or self.learner.refused is not None
+
+    def _stop(self) -> NoReturn:
+        """Save, and end as this process or another one was asked to: by Ctrl-C, or by the disk of the cache."""
+        self._save("last")
+        for refused in gather_object([self.learner.refused]):
+            if refused:
+                end(self.accelerator, refused)
+        raise KeyboardInterrupt
 
     def _refuse(self, error: NotFiniteError) -> NoReturn:
         """Stop before the weights take a step that is not finite; where they are sound they are saved."""
@@ -97,7 +120,7 @@ class Trainer:
         if not any(of_student for _, of_student in problems):
             self._save("last")
         text = next(text for text, _ in problems if text)
-        raise UserError(f"{self.run.path}: at step {self.step + 1} {text}") from error
+        end(self.accelerator, UserError(f"{self.run.path}: at step {self.step + 1} {text}"))
 
     def _problem(self, error: NotFiniteError) -> tuple[str, bool]:
         """What is not finite in this process's share of the batch, in words, and whether the student is."""
@@ -110,14 +133,18 @@ class Trainer:
 
     def _log(self, gradients: dict[str, Tensor]) -> None:
         means = self._of_all(self.window.means())  # waits for the device
-        seconds, images = self.window.seconds, self.window.images
+        seconds, images, waited = self.window.seconds, self.window.images, self.window.waited
         self.window = Window()
         self.seconds += seconds
         # Each process has its share of the logits' gradient, for a loss that is the mean of all.
         squares = self._of_all({name: norm.square() for name, norm in gradients.items()})
         processes = self.accelerator.num_processes
         means |= {f"{name}.gradient": (square / processes) ** 0.5 for name, square in squares.items()}
-        pace = {"lr": self.lr, "images_per_second": round(images / seconds, 3)}
+        pace = {
+            "lr": self.lr,
+            "images_per_second": round(images / seconds, 3),
+            "waiting_for_data": round(waited / seconds, 4),
+        }
         self.journal.interval(self.step, means, pace)
 
     def _of_all(self, values: dict[str, Tensor]) -> dict[str, float]:
@@ -125,13 +152,13 @@ class Trainer:
         if not values:
             return {}
         means: Tensor = self.accelerator.reduce(
-            torch.stack([v.detach().float() for v in values.values()]), "mean"
+            torch.stack([v.detach().float() for v in values.values()]).to(self.accelerator.device), "mean"
         )
         return dict(zip(values, means.tolist(), strict=True))
 
     def _evaluate(self) -> None:
         self.window.pause()
-        model = TorchModel(self.learner.scored, None, self.accelerator.device)
+        model = TorchModel(self.learner.scored, None, self.accelerator.device, self.run.recipe.evaluate)
         share = count(model, self.val_set, self.accelerator.process_index, self.accelerator.num_processes)
         counts = self.accelerator.reduce(torch.from_numpy(share.counts()).to(self.accelerator.device), "sum")
         result = to_json(Score.from_counts(share.class_names, counts.cpu().numpy()).result(), model)
@@ -145,8 +172,10 @@ class Trainer:
         self.window.go_on()
 
     def _save(self, name: str) -> None:
-        if not self.accelerator.is_main_process:
-            return
+        self.window.share(self._of_all)
+        in_main_process(self.accelerator, lambda: self._write(name))
+
+    def _write(self, name: str) -> None:
         if not self.learner.sound():
             raise UserError(
                 f"{self.run.path}: after step {self.step} the weights are not finite, though the losses were; the last "
@@ -169,45 +198,3 @@ class Trainer:
         self.window = Window(**state["window"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.best, self.result = state["best"], state["result"]
-
-
-class Window:
-    """Means of every loss term and the time spent over one logging interval, evaluations left out.
-
-    Sums stay on the device until the interval ends, so that a step does not wait for the numbers.
-    """
-
-    def __init__(
-        self, sums: dict[str, Tensor] | None = None, steps: int = 0, images: int = 0, seconds: float = 0.0
-    ) -> None:
-        self._sums = sums or {}
-        self._steps, self.images, self._seconds = steps, images, seconds
-        self._since: float | None = None
-        self.go_on()
-
-    def go_on(self) -> None:
-        self._since = time.perf_counter()
-
-    def pause(self) -> None:
-        self._seconds, self._since = self.seconds, None
-
-    @property
-    def seconds(self) -> float:
-        """Time spent so far, pauses left out."""
-        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
-
-    def add(self, losses: Losses, images: int) -> None:
-        values = {"loss": losses.total, **losses.raw}
-        values |= {f"{name}.weighted": value for name, value in losses.weighted.items()}
-        for name, value in values.items():
-            value = value.detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._steps += 1
-        self.images += images
-
-    def means(self) -> dict[str, Tensor]:
-        return {name: total / self._steps for name, total in self._sums.items()}
-
-    def state(self) -> dict[str, Any]:
-        """What `Window(**state)` goes on from."""
-        return {"sums": self._sums, "steps": self._steps, "images": self.images, "seconds": self.seconds}

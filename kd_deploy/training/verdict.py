@@ -1,16 +1,20 @@
-"""What stops a run: a loss that is not finite (in which term, on which picture) or Ctrl-C, in any process."""
+"""What stops a run, in any process: a loss that is not finite (of which term and picture), Ctrl-C, the disk."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from kd_deploy.data.stream import Stream
 from kd_deploy.distill.objective import Losses
 from kd_deploy.models.segmenter import Outputs
+from kd_deploy.runtime.errors import UserError
 
 
 class NotFiniteError(Exception):
@@ -54,6 +58,30 @@ class Verdict:
         if self._event:
             self._event.synchronize()
         return self._votes[vote].item()
+
+
+def in_main_process(accelerator: Accelerator, work: Callable[[], object]) -> None:
+    """Do in the main process what only one may do, while the others wait; where it is refused, all end.
+
+    Raises:
+        UserError: in the main process, what `work` raised; the others exit as `end` says.
+    """
+    refused: list[UserError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            work()
+        except UserError as error:
+            refused = [error]
+    broadcast_object_list(refused)
+    if refused[0]:
+        end(accelerator, refused[0])
+
+
+def end(accelerator: Accelerator, error: UserError) -> NoReturn:
+    """Stop every process with an error that all of them know; the main one says it."""
+    if accelerator.is_main_process:
+        raise error
+    raise SystemExit(error.exit_code)
 
 
 def explain(error: NotFiniteError, stream: Stream, first: int) -> tuple[str, bool]:

@@ -42,6 +42,12 @@ def test_opset_ends_and_facts(exported: tuple[DeployedGraph, Path]) -> None:
     assert [p.name for p in exported[1].parent.iterdir()] == ["model.onnx"]  # no weights beside it
 
 
+def test_batch_norm_is_in_the_convolutions(exported: tuple[DeployedGraph, Path]) -> None:
+    operators = {node.op_type for node in onnx.load(exported[1]).graph.node}
+    assert "Conv" in operators
+    assert "BatchNormalization" not in operators
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_masks_are_pytorchs(exported: tuple[DeployedGraph, Path], batch: int) -> None:
     graph, file = exported

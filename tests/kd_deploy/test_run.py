@@ -86,7 +86,38 @@ def test_resuming_with_another_recipe_names_the_line(recipe: Path, tiny: Any, tm
     assert snapshot(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize("held", [[], ["recipe.yaml"]])
+def test_resuming_what_a_kill_left_of_a_creation(tiny: Any, tmp_path: Path, held: list[str]) -> None:
+    """run.json is the last that a creation writes."""
+    create(tmp_path / "whole", tiny)
+    (tmp_path / "run").mkdir()
+    for name in held:
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "run" / name)
+    (tmp_path / "run" / ".run.0123abcd.tmp.json").write_text("{")
+    create(tmp_path / "run", tiny, resume=True)
+    assert snapshot(tmp_path / "run") == snapshot(tmp_path / "whole")
+
+
+def test_a_recipe_that_is_the_users_is_not_replaced(tiny: Any, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipe.read_text())
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=f"^{tmp_path}: is no run; "):
+        create(tmp_path, tiny, resume=True)
+    assert snapshot(tmp_path) == before
+
+
+def test_resuming_removes_what_a_kill_left_half_written(tiny: Any, tmp_path: Path) -> None:
+    run = create(tmp_path / "run", tiny)
+    run.save_checkpoint("last", {"step": 1})
+    before = snapshot(run.path)
+    (run.path / ".summary.0123abcd.tmp.json").write_text("{")
+    (run.path / "checkpoints" / ".last.0123abcd.tmp.pt").write_text("half")
+    create(run.path, tiny, resume=True)
+    assert snapshot(run.path) == before
+
+
 def test_resuming_what_is_no_run(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=f"^{tmp_path}: is no run; "):
         create(tmp_path, tiny, resume=True)
     (tmp_path / "run.json").write_text("[]")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_file, atomic_folder, write_json
+from kd_deploy.runtime.files import atomic_file, atomic_folder, is_temporary, remove_temporaries, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -48,6 +49,40 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:
     )
     assert target.read_text() == "old"
     assert names(tmp_path) == ["out.txt"]
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, synced = tmp_path / "out.txt", []
+    target.write_text("old")
+
+    def sync(file: int) -> None:
+        synced.append((os.fstat(file).st_size, target.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with atomic_file(target, durable=True) as temporary:
+        temporary.write_text("whole")
+    assert synced == [(5, "old")]
+    with atomic_file(target) as temporary:
+        temporary.write_text("again")
+    assert len(synced) == 1
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = [".hidden", "a.tmp", ".cache.tmp"]
+    for name in (*others, ".old.0123abcd.tmp.pt", ".new.0123abcd.tmp"):
+        (tmp_path / name).write_text("x")
+    os.utime(tmp_path / ".old.0123abcd.tmp.pt", (1, 1))
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "out.pt") as temporary:
+        assert is_temporary(temporary)
+        raise ZeroDivisionError
+    assert not any(is_temporary(tmp_path / name) for name in others)
+    remove_temporaries(tmp_path, older_than=3600)
+    assert names(tmp_path) == sorted([*others, ".new.0123abcd.tmp"])
+    remove_temporaries(tmp_path)
+    assert names(tmp_path) == sorted(others)
+    remove_temporaries(tmp_path / "nowhere")
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd_deploy.config.load import load_recipe
 from kd_deploy.config.schema import Teacher
 from kd_deploy.models.segmenter import Segmenter, build
+from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.training.guide import Guide
 from kd_deploy.training.train import distill
-from tests.kd_deploy.training.test_trainer import metrics, same, weights
+from kd_deploy.training.trainer import Trainer
+from tests.kd_deploy.training.test_trainer import after_step, metrics, same, weights
 
 TAPS = ("stage2", "logits")
 
@@ -25,7 +29,7 @@ TAPS = ("stage2", "logits")
 @pytest.fixture(scope="module")
 def teacher() -> Segmenter:
     torch.manual_seed(0)
-    return build("deeplabv3plus", "resnet18", 5)
+    return build("deeplabv3plus", "resnet18", 5).eval()
 
 
 @pytest.fixture
@@ -45,14 +49,22 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_it_is_frozen_and_says_what_the_network_says(teacher: Segmenter, views: Tensor) -> None:
-    outputs = guide(teacher)(views)
+    made = guide(teacher)
+    outputs = made(views)
     assert list(outputs.taps) == list(TAPS)
     with torch.no_grad():
         expected = teacher(views.float(), TAPS)
-    assert torch.equal(outputs.logits, expected.logits)
+    for tap in TAPS:
+        torch.testing.assert_close(outputs.taps[tap], expected.taps[tap], rtol=1e-4, atol=1e-4)
     assert not outputs.logits.requires_grad
-    assert not any(p.requires_grad for p in teacher.parameters())
-    assert not any(module.training for module in teacher.modules())
+    assert not any(p.requires_grad for p in made.network.parameters())
+    assert not any(module.training for module in made.network.modules())
+
+
+def test_its_norms_are_in_its_convolutions(teacher: Segmenter) -> None:
+    made = guide(teacher)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in made.network.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in teacher.modules())  # which is not touched
 
 
 def test_bf16_is_its_own_choice(teacher: Segmenter, views: Tensor) -> None:
@@ -65,7 +77,8 @@ def test_a_view_is_computed_once(
     teacher: Segmenter, views: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    cached, forward = guide(teacher, cache=tmp_path), Segmenter.forward
+    cached, another_run = (guide(teacher, cache=tmp_path) for _ in range(2))
+    forward = Segmenter.forward
 
     def counted(self: Segmenter, images: Tensor, taps: Any) -> Any:
         asked.append(len(images))
@@ -74,7 +87,7 @@ def test_a_view_is_computed_once(
     monkeypatch.setattr(Segmenter, "forward", counted)
     first = cached(views[:2])
     mixed = cached(views[[2, 0]])
-    again = guide(teacher, cache=tmp_path)(views[:2])  # another run
+    again = another_run(views[:2])
     assert asked == [2, 1]
     for tap in TAPS:
         assert torch.equal(first.taps[tap], again.taps[tap])
@@ -92,7 +105,8 @@ def test_another_teacher_and_another_tap_have_files_of_their_own(
     torch.manual_seed(1)
     other = build("deeplabv3plus", "resnet18", 5)
     found = guide(other, cache=tmp_path)(views)
-    torch.testing.assert_close(found.logits, other(views.float()).logits.detach(), rtol=2e-3, atol=2e-3)
+    exact = other.eval()(views.float()).logits.detach()
+    torch.testing.assert_close(found.logits, exact, rtol=2e-3, atol=2e-3)
     assert len(files(tmp_path)) == 2 * count
 
 
@@ -120,6 +134,51 @@ def test_a_folder_that_cannot_be_written(teacher: Segmenter, tmp_path: Path) -> 
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written"):
         guide(teacher, cache=tmp_path / "cache")
+
+
+def test_what_killed_runs_left_in_a_cache_goes_after_an_hour(
+    teacher: Segmenter, views: Tensor, tmp_path: Path
+) -> None:
+    """Another run may be writing there now."""
+    guide(teacher, cache=tmp_path)(views[:1])
+    whole = files(tmp_path)
+    old, new = (whole[0].with_name(f".view.{digit * 8}.tmp.npy") for digit in "01")
+    for file in (old, new):
+        file.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    guide(teacher, cache=tmp_path)
+    assert set(files(tmp_path)) == {*whole, new}
+
+
+def test_a_cache_whose_disk_refuses_ends_the_run_after_the_step(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is saved, with what the cache would have given back, and the run goes on from it."""
+    cache = tmp_path / "cache"
+    overrides = ["train.iterations=4", "evaluate.every=2", "train.log_every=1", f"teacher.cache={cache}"]
+    recipe, teacher = load_recipe(str(deeplab.recipe), overrides), str(deeplab.teacher)
+
+    def refuse(_: Trainer) -> None:
+        (own,) = cache.iterdir()
+        own.rename(tmp_path / "kept")
+        own.write_text("a file in the place of the folder")
+
+    with monkeypatch.context() as patch:
+        after_step(2, patch, refuse)
+        with pytest.raises(UserError) as caught:
+            distill(recipe, tmp_path / "run", teacher=teacher, device="cpu")
+    assert re.fullmatch(
+        rf"{cache}/\S+\.npy: cannot be written \((Not a directory|File exists)\); free space or choose another place",
+        str(caught.value),
+    )
+    assert Run.open(tmp_path / "run").load_checkpoint("last")["step"] == 3  # type: ignore[index]
+    shutil.rmtree(tmp_path / "kept")
+    for file in cache.iterdir():
+        file.unlink()
+    distill(recipe, tmp_path / "run", teacher=teacher, device="cpu", resume=True)
+    distill(recipe, tmp_path / "unbroken", teacher=teacher, device="cpu")
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "unbroken")
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
 
 
 def test_two_runs_with_one_cache_are_alike(deeplab: Any, tmp_path: Path) -> None:

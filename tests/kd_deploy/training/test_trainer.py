@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -22,19 +23,22 @@ from torch import Tensor
 from kd_deploy.config.load import load_recipe
 from kd_deploy.data.dataset import open_dataset
 from kd_deploy.data.stream import Stream
+from kd_deploy.models.weights import load
 from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import is_temporary
 from kd_deploy.training import trainer
 from kd_deploy.training.learner import Learner
 from kd_deploy.training.train import distill, train
-from kd_deploy.training.trainer import Trainer, Window
+from kd_deploy.training.trainer import Trainer
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without the one number that depends on the clock."""
+    """metrics.jsonl without the numbers that depend on the clock."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for record in records:
-        record.pop("images_per_second", None)
+        for clocked in ("images_per_second", "waiting_for_data"):
+            record.pop(clocked, None)
     return records
 
 
@@ -79,6 +83,44 @@ def test_a_run_resumed_after_ctrl_c_is_the_run_without_a_break(
     assert same(weights(tmp_path / "run"), weights(deployed.run))
 
 
+def test_frames_augmented_on_the_device_give_the_same_run_resumed_too(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU's training does, forced on the CPU."""
+    monkeypatch.setattr(trainer, "Stream", lambda dataset, train, raw: Stream(dataset, train, raw=True))
+    recipe, teacher = load_recipe(str(deeplab.recipe)), str(deeplab.teacher)
+    with monkeypatch.context() as patch:
+        after_step(5, patch, press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            distill(recipe, tmp_path / "run", teacher=teacher, device="cpu")
+    distill(recipe, tmp_path / "run", teacher=teacher, device="cpu", resume=True)
+    assert metrics(tmp_path / "run") == metrics(deeplab.run)
+    assert same(weights(tmp_path / "run"), weights(deeplab.run))
+
+
+def test_the_share_of_waiting_for_data_is_logged(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that moves while a batch is loaded and while a step is done, and never else."""
+    clock, batch, step = [0.0], Stream.batch, Trainer._train_step
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def taking(seconds: float, work: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*arguments: Any) -> Any:
+            clock[0] += seconds
+            return work(*arguments)
+
+        return slow
+
+    monkeypatch.setattr(Stream, "batch", taking(3.0, batch))
+    monkeypatch.setattr(Trainer, "_train_step", taking(1.0, step))
+    recipe = load_recipe(str(deeplab.recipe), ["train.iterations=3", "train.log_every=2"])
+    train(recipe, "student", tmp_path / "run", device="cpu")
+    logged = [record for record in Run.open(tmp_path / "run").records() if record["kind"] == "train"]
+    assert [record["waiting_for_data"] for record in logged] == [0.75, 0.75]
+    assert [record["images_per_second"] for record in logged] == [0.5, 0.5]
+
+
 def test_a_killed_run_resumes_from_its_last_checkpoint(deeplab: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["distill", deeplab.recipe, "--teacher", deeplab.teacher, "-o", run, "--device", "cpu"]
@@ -91,6 +133,37 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(deeplab: Any, tmp_path: P
     assert state is not None
     assert state["step"] == 4
     distill(load_recipe(str(deeplab.recipe)), run, teacher=str(deeplab.teacher), device="cpu", resume=True)
+    assert metrics(run) == metrics(deeplab.run)
+    assert same(weights(run), weights(deeplab.run))
+
+
+def test_a_disk_that_is_full_for_a_checkpoint(
+    deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system refuses to let a file grow; the last checkpoint stays, and the run goes on from it."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recipe, teacher, run = load_recipe(str(deeplab.recipe)), str(deeplab.teacher), tmp_path / "run"
+
+    def fill(_: Trainer) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+
+    with monkeypatch.context() as patch:
+        after_step(8, patch, fill)
+        try:
+            with pytest.raises(UserError) as caught:
+                distill(recipe, run, teacher=teacher, device="cpu")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.fullmatch(
+        rf"{run}/checkpoints/(best|last)\.pt: cannot be written \(File too large\); free space or choose another place",
+        str(caught.value),
+    )
+    state = Run.open(run).load_checkpoint("last")
+    assert state is not None
+    assert state["step"] == 4
+    assert [path for path in run.rglob("*") if is_temporary(path)] == []
+    distill(recipe, run, teacher=teacher, device="cpu", resume=True)
     assert metrics(run) == metrics(deeplab.run)
     assert same(weights(run), weights(deeplab.run))
 
@@ -174,7 +247,9 @@ def test_the_teacher_is_read_only(deeplab: Any, tmp_path: Path, monkeypatch: pyt
     after_step(5, monkeypatch, look)  # after an evaluation too
     recipe = load_recipe(str(deeplab.recipe), ["train.iterations=5"])
     distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu")
-    assert same(seen["state"], load_file(deeplab.teacher / "teacher.safetensors"))
+    classes = len(open_dataset(recipe.data, "train").classes)
+    teacher = load(recipe.teacher, str(deeplab.teacher), classes, key="teacher").folded()
+    assert same(seen["state"], teacher.network.state_dict())
     assert seen["training"] == seen["grad"] == seen["optimised"] == []
 
 
@@ -294,17 +369,3 @@ def test_low_precision_trains_and_is_named(deeplab: Any, tmp_path: Path) -> None
     summary = distill(recipe, tmp_path / "run", teacher=str(deeplab.teacher), device="cpu")
     assert summary["precision"] == "bf16"
     assert {tensor.dtype for tensor in weights(tmp_path / "run").values()} <= {torch.float32, torch.int64}
-
-
-def test_a_windows_time_survives_a_save_and_leaves_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    window = Window()
-    clock[0] = 2.0
-    assert window.state()["seconds"] == 2.0  # Ctrl-C saves while the clock runs
-    window.pause()
-    clock[0] = 5.0
-    assert window.state()["seconds"] == 2.0
-    again = Window(**window.state())
-    clock[0] = 6.0
-    assert again.seconds == 3.0
