@@ -102,7 +102,7 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
             if name not in NOT_ON_A_CPU:
                 _check_golden(bundle, name)
         if content.measured:
-            measure(bundle, content.measured, [name for name in models if name != FOR_CPU])
+            measure(bundle, content.measured, list(models))
     return Bundle.open(path)
 
 
@@ -149,7 +149,7 @@ def _manifest(
         **facts,
         "opset": OPSET,
         "models": {name: model.file for name, model in models.items()},
-        "precisions": {name: model.facts for name, model in models.items()},
+        "precisions": {name: model.to_json() for name, model in models.items()},
         "reference": REFERENCE,
         "network": content.network.model_dump(include={"arch", "encoder"}),
         "golden": golden,

@@ -40,6 +40,10 @@ class Written:
     facts: dict[str, Any]
     note: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Its entry under the manifest's `precisions`."""
+        return self.facts | ({"note": self.note} if self.note else {})
+
 
 def write_models(
     folder: Path,
@@ -83,7 +87,9 @@ def write_models(
             target: Literal["tensorrt", "cpu"] = "tensorrt" if precision == "int8" else "cpu"
             source = models["fp32" if precision == "int8" else FOR_CPU].file
             file = f"model.{precision}.onnx"
-            quantised = quantise(folder / source, folder / file, target, calibration)
+            quantised = quantise(
+                folder / source, folder / file, target, calibration, facts={"precision": precision}
+            )
             models[precision] = Written(
                 file, {"opset": OPSET, **quantised.to_json()}, _note(precision, quantised)
             )

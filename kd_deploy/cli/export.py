@@ -11,6 +11,10 @@ from kd_deploy.cli import options
 
 if TYPE_CHECKING:
     from kd_deploy.runtime.bundle import Bundle
+    from kd_deploy.runtime.errors import UserError
+
+_LARGEST = 8
+"""The batch that Triton may form of single requests, where the graph takes any."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-cpu")
 
@@ -88,27 +92,43 @@ def export(
     bundle = export_run(run, output, wanted, root=data, replace=force)
     _print_models(bundle)
     _print_operators(bundle)
-    if trt:
-        from kd_deploy.cli.build import build_all, print_engines
-
-        print_engines(build_all(bundle))
+    missing = _build_engines(bundle) if trt else None
     if triton:
-        from kd_deploy.export.triton import write_repository
+        _print_repository(bundle, triton, ["fp32", *chosen], replace=force)
+    if missing:
+        raise missing
 
-        repository = write_repository(
-            bundle, triton, precisions=["fp32", *chosen], max_batch=batch or 8, replace=force
-        )
-        click.echo(f"{triton}: {', '.join(model.name for model in repository.served)}")
-        for line in repository.left_out:
-            click.echo(line)
+
+def _build_engines(bundle: Bundle) -> UserError | None:
+    """Build them, or hand back what is missing: the rest of the export does not need it."""
+    from kd_deploy.cli.build import build_all, print_engines
+    from kd_deploy.runtime.errors import MissingComponentError
+
+    try:
+        print_engines(build_all(bundle))
+    except MissingComponentError as error:
+        return error
+    return None
+
+
+def _print_repository(bundle: Bundle, folder: Path, precisions: list[str], *, replace: bool) -> None:
+    from kd_deploy.export.triton import write_repository
+
+    repository = write_repository(
+        bundle, folder, precisions=precisions, max_batch=bundle.batch or _LARGEST, replace=replace
+    )
+    click.echo(f"{folder}: {', '.join(model.name for model in repository.served)}")
+    for line in repository.left_out:
+        click.echo(line)
 
 
 def _print_models(bundle: Bundle) -> None:
     from kd_deploy.export.measure import time_against_fp32
+    from kd_deploy.export.precisions import FOR_CPU
 
     entries = {entry["candidate"]["precision"]: entry for entry in bundle.ledger()}
     chosen = bundle.manifest["precisions"]
-    speeds = time_against_fp32(bundle, [name for name in entries if name != "fp32"]) if entries else {}
+    speeds = time_against_fp32(bundle, [name for name in entries if name != FOR_CPU]) if entries else {}
     rows = []
     for name, file in bundle.manifest["models"].items():
         entry = entries.get(name, {"candidate": {}})
