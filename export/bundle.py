@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from kd_deploy.config.schema import Network
-from kd_deploy.export.measure import NOT_ON_A_CPU, measure
+from kd_deploy.export.measure import measure
 from kd_deploy.export.onnx_graph import OPSET, Ends
-from kd_deploy.export.precisions import FOR_CPU, Precision, Written, write_models
+from kd_deploy.export.precisions import FOR_CPU, NOT_ON_A_CPU, Precision, Written, write_models
 from kd_deploy.export.simplify import simplify
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import Segmenter
@@ -224,7 +224,9 @@ With TensorRT there:
     kd-deploy parity BUNDLE --backend tensorrt
     trtexec --loadEngine=BUNDLE/engines/FILE.engine
 
-`reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data.
+`reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data; `golden/` holds
+frames and PyTorch's masks of them. Where parity was asked, `parity.json` holds the last result and `ledger.json` the
+last of each backend, precision and machine.
 """
 
 

@@ -87,6 +87,10 @@ class ChannelsLastHead(nn.Module):
         fine = features[0].shape[2] // 4
         total: Tensor | None = None
         for x, level in zip(reversed(features), self.levels, strict=False):
+            if (
+                x.shape[2] > fine
+            ):  # a CNN's first stage, at stride 2: bilinear at one half is the mean of 2 x 2
+                x = F.avg_pool2d(x, 2)
             y = level(x.permute(0, 2, 3, 1))
             if (factor := fine // x.shape[2]) > 1:
                 y = enlarge(y, factor)

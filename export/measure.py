@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.export.precisions import FOR_CPU
+from kd_deploy.export.precisions import FOR_CPU, NOT_ON_A_CPU
 from kd_deploy.export.speed import Speed, compare_speed
 from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from kd_deploy.runtime.bundle import Bundle
@@ -15,9 +15,6 @@ from kd_deploy.runtime.errors import GateFailedError
 from kd_deploy.runtime.frames import Frame
 from kd_deploy.runtime.model import Description, Model, open_model
 from kd_deploy.runtime.parity import ParityReport, check_bundle
-
-NOT_ON_A_CPU = ("bf16",)
-"""Precisions for which ONNX Runtime has no convolutions on a CPU."""
 
 
 class Remembered(Model):

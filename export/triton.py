@@ -19,7 +19,7 @@ from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.engines.key import EngineKey
 from kd_deploy.runtime.engines.store import FOLDER, EngineFile, find_built
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_folder
+from kd_deploy.runtime.files import atomic_folder, check_free
 
 Backend = Literal["onnxruntime", "tensorrt"]
 Device = Literal["gpu", "cpu"]
@@ -85,10 +85,7 @@ def write_repository(
         UserError: `folder` is taken, no such precision, a name that Triton cannot serve, a batch beyond the graph's,
             or nothing to serve: only TensorRT was asked for, and the bundle has no engine.
     """
-    if folder.exists() and replace and not any(folder.glob("*/config.pbtxt")):
-        raise UserError(
-            f"{folder}: is no Triton repository, so --force does not replace it; choose another name"
-        )
+    check_place(folder, replace=replace)
     prefix = name or "-".join(bundle.manifest["network"].values())
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", prefix):
         raise UserError(f"{prefix!r}: is no name for a Triton model; use letters, digits, '-', '_' and '.'")
@@ -110,6 +107,15 @@ def write_repository(
             _write_model(temporary / model.name, bundle, model, instances)
         (temporary / "README.md").write_text(_readme(bundle, repository), encoding="utf-8")
     return repository
+
+
+def check_place(folder: Path, *, replace: bool) -> None:
+    """Raise a UserError where no repository may be written: something is there, and not an old one to replace."""
+    check_free(folder, replace=replace)
+    if folder.exists() and not any(folder.glob("*/config.pbtxt")):
+        raise UserError(
+            f"{folder}: is no Triton repository, so --force does not replace it; choose another name"
+        )
 
 
 def _onnx_model(bundle: Bundle, precision: str, prefix: str, max_batch: int, device: Device) -> Served:
@@ -158,8 +164,7 @@ def _engines(bundle: Bundle, precision: str) -> Iterator[EngineFile]:
 
 def _fixed_batch(bundle: Bundle) -> int:
     """The batch that the graph is fixed to; 0 where it is free."""
-    batch = bundle.manifest["input"]["batch"]
-    return 0 if batch == "dynamic" else int(batch)
+    return bundle.batch or 0
 
 
 def _write_model(folder: Path, bundle: Bundle, model: Served, instances: int) -> None:

@@ -249,3 +249,8 @@ def _check_values(manifest: dict[str, Any]) -> None:
         raise ValueError("golden must name a frame")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"input.size must be a height and a width in pixels, not {size}")
+    batch = manifest["input"].get("batch", "dynamic")
+    if batch != "dynamic" and (type(batch) is not int or batch < 1):
+        raise ValueError(f"input.batch must be a number of frames, or dynamic, not {batch!r}")
+    if "fp32" not in manifest["thresholds"]["min_pixel_agreement"]:
+        raise ValueError("thresholds.min_pixel_agreement.fp32 is missing")

@@ -75,10 +75,10 @@ def export(
     if batch and "batch" in dynamic:
         raise click.UsageError("--batch fixes what --dynamic batch leaves free; choose one")
     from kd_deploy.deploy import Wanted, export_run
-    from kd_deploy.runtime.files import check_free
+    from kd_deploy.export.triton import check_place
 
     if triton:
-        check_free(triton, replace=force)
+        check_place(triton, replace=force)
     chosen = tuple(name for name in dict.fromkeys(precisions) if name != "fp32")
     wanted = Wanted(
         size=size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kd_deploy.config.architectures import Arch
 from kd_deploy.models.segmenter import Segmenter, build
 
 
@@ -14,9 +15,14 @@ from kd_deploy.models.segmenter import Segmenter, build
     ids=lambda student: student[0],
 )
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    """A random student of 7 classes, each class's logits brought to mean 0 and deviation 1."""
+    """Both students, random, of 7 classes."""
+    return speaking(*request.param)
+
+
+def speaking(arch: Arch, encoder: str) -> Segmenter:
+    """A random network of 7 classes, each class's logits brought to mean 0 and deviation 1."""
     torch.manual_seed(0)
-    built = build(*request.param, 7).eval()
+    built = build(arch, encoder, 7).eval()
     head = built.network.get_submodule("segmentation_head.0")
     with torch.no_grad():
         logits = built(torch.randint(0, 256, (2, 3, 96, 128)).float()).logits

@@ -19,7 +19,7 @@ from torch import nn
 from kd_deploy.export import half
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.half import DTYPES, MIN_AGREEMENT, MIN_FRAMES, Half, HalfReport, make_half
-from kd_deploy.export.onnx_graph import BF16_OPSET, OPSET, write_onnx
+from kd_deploy.export.onnx_graph import BF16_OPSET, OPSET, Ends, write_onnx
 from kd_deploy.models.segmenter import Segmenter, build
 from kd_deploy.runtime.errors import UserError
 
@@ -97,7 +97,7 @@ def exported(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> 
     network, block = overflowing(segmenter)
     graph, report = make_half(network, FRAMES, "fp16", min_agreement=99)
     file = tmp_path_factory.mktemp("half") / "model.onnx"
-    write_onnx(graph, SIZE, file, {})
+    write_onnx(graph, Ends(SIZE), file, {})
     return segmenter, block, graph, report, file
 
 
@@ -170,7 +170,7 @@ def test_the_part_that_costs_the_masks_is_found_first() -> None:
 def test_bf16_is_valid_onnx(segmenter: Segmenter, tmp_path: Path) -> None:
     """ONNX Runtime has no bfloat16 convolution on the CPU, so that only PyTorch can say what the file computes."""
     graph, _ = make_half(segmenter, FRAMES, "bf16", min_agreement=97)
-    write_onnx(graph, SIZE, tmp_path / "model.onnx", {})
+    write_onnx(graph, Ends(SIZE), tmp_path / "model.onnx", {})
     model = onnx.load(tmp_path / "model.onnx")
     assert [entry.version for entry in model.opset_import] == [BF16_OPSET]
     kinds = {tensor.data_type for tensor in model.graph.initializer if np.prod(tensor.dims) > NEVER_HALF}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kd_deploy.export.graph import DeployedGraph
-from kd_deploy.export.onnx_graph import OPSET, check, write_onnx
+from kd_deploy.export.onnx_graph import OPSET, Ends, check, write_onnx
 from kd_deploy.models.segmenter import Segmenter
 
 SIZE = (90, 120)  # no multiple of 16 or 32
@@ -21,9 +21,9 @@ FACTS = {"classes": ["road", "sky"], "input": {"size": list(SIZE)}}
 
 @pytest.fixture(scope="module")
 def exported(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> tuple[DeployedGraph, Path]:
-    graph = DeployedGraph(segmenter).eval()
+    graph = DeployedGraph(segmenter.folded())
     file = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    write_onnx(graph, SIZE, file, FACTS)
+    write_onnx(graph, Ends(SIZE), file, FACTS)
     return graph, file
 
 
@@ -64,9 +64,9 @@ def test_masks_are_pytorchs(exported: tuple[DeployedGraph, Path], batch: int) ->
 
 def test_a_file_that_is_not_what_was_promised(exported: tuple[DeployedGraph, Path], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the graph's ends are"):
-        check(exported[1], (64, 64))
+        check(exported[1], Ends((64, 64)))
     model = onnx.load(exported[1])
     model.opset_import[0].version = 19
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(RuntimeError, match="asked for opset 18, the exporter wrote"):
-        check(tmp_path / "model.onnx", SIZE)
+        check(tmp_path / "model.onnx", Ends(SIZE))

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from kd_deploy.export.triton import write_repository
-from kd_deploy.runtime.bundle import Bundle, sha256
+from kd_deploy.runtime.bundle import SCHEMA, Bundle, sha256
 from kd_deploy.runtime.engines.key import BuildOptions, EngineKey
 from kd_deploy.runtime.engines.store import engine_path, keep
 from kd_deploy.runtime.errors import UserError
@@ -31,7 +31,7 @@ def make_bundle(path: Path, batch: int | str = "dynamic", precision: str = "fp32
     path.mkdir()
     onnx.save(onnx.parser.parse_model(graph), path / "model.onnx")
     manifest = {
-        "schema": 1,
+        "schema": SCHEMA,
         "classes": ["road", 'sky "high"'],
         "palette": [[0, 0, 0], [1, 1, 1]],
         "input": {"name": "frame", "size": list(SIZE), "batch": batch},
@@ -39,7 +39,10 @@ def make_bundle(path: Path, batch: int | str = "dynamic", precision: str = "fp32
         "models": {precision: "model.onnx"},
         "network": {"arch": "segformer", "encoder": "mit_b0"},
         "files": {"model.onnx": sha256(path / "model.onnx")},
-        **{key: {} for key in ("golden", "reference", "thresholds", "data")},
+        "golden": [{"name": "a", "frame": "golden/0.frame.png", "mask": "golden/0.mask.png"}],
+        "reference": "reference.safetensors",
+        "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": {"fp32": 99.9}},
+        "data": {"format": "synthetic"},
     }
     (path / "manifest.json").write_text(json.dumps(manifest))
     return Bundle.open(path)

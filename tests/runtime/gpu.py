@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kd_deploy.runtime.bundle import Bundle, sha256
+from kd_deploy.runtime.bundle import SCHEMA, Bundle, sha256
 from tests.runtime import fake_cuda, fake_tensorrt
 
 SIZE = (16, 24)
@@ -140,16 +140,16 @@ def write_bundle(path: Path, batch: int | str = "N") -> Bundle:
         golden.append({"name": f"{number}.png", **entry})
     files = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
     manifest = {
-        "schema": 1,
+        "schema": SCHEMA,
         "classes": CLASSES,
         "palette": [[0, 0, 0], [255, 0, 0], [0, 255, 0]],
         "input": {"name": "frame", "size": SIZE, "batch": "dynamic" if batch == "N" else batch},
         "models": models,
         "golden": golden,
-        "reference": None,
-        "network": {},
-        "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": 98.0},
-        "data": {},
+        "reference": "reference.safetensors",
+        "network": {"arch": "deeplabv3plus", "encoder": "mobilenet_v2"},
+        "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": {"fp32": 98.0}},
+        "data": {"format": "synthetic"},
         "files": {name: sha256(path / name) for name in files},
     }
     (path / "manifest.json").write_text(json.dumps(manifest))

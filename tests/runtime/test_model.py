@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kd_deploy.runtime.bundle import Bundle, sha256
@@ -52,7 +53,7 @@ def test_a_missing_library_is_a_missing_component(
 
 def test_a_model_that_onnxruntime_cannot_load(own_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Damaged before its sha256 was taken."""
-    model = own_bundle / "model.fp32.onnx"
+    model = own_bundle / "model.fp32-cpu.onnx"  # what a CPU takes for fp32
     model.write_bytes(model.read_bytes()[:5000])
     manifest = json.loads((own_bundle / "manifest.json").read_text())
     manifest["files"][model.name] = sha256(model)
@@ -61,3 +62,14 @@ def test_a_model_that_onnxruntime_cannot_load(own_bundle: Path, capfd: pytest.Ca
         open_model(own_bundle)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_fixed_batch_is_filled_up_and_cut_off(fake_model: Any, count: int) -> None:
+    model = fake_model()
+    model.batch = 2
+    frames = np.random.default_rng(0).integers(0, 256, (count, 24, 32, 3), dtype=np.uint8)
+    assert (model.run(frames) == frames[..., 0]).all()
+    assert [len(call) for call in model.calls] == [2] * ((count + 1) // 2)
+    if count % 2:
+        assert (model.calls[-1] == frames[-1]).all()  # the last frame twice
