@@ -224,9 +224,9 @@ With TensorRT there:
     kd-deploy parity BUNDLE --backend tensorrt
     trtexec --loadEngine=BUNDLE/engines/FILE.engine
 
-`reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data; `golden/` holds
-frames and PyTorch's masks of them. Where parity was asked, `parity.json` holds the last result and `ledger.json` the
-last of each backend, precision and machine.
+`reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data; `golden/`
+holds frames and PyTorch's masks of them. Where parity was asked, `parity.json` holds the last result and `ledger.json`
+the last of each backend, precision and machine.
 """
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from kd_deploy.config.architectures import Arch
+from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.export.onnx_graph import Ends, write_onnx
 from kd_deploy.models.segmenter import Segmenter, build
 
 
@@ -17,6 +21,19 @@ from kd_deploy.models.segmenter import Segmenter, build
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     """Both students, random, of 7 classes."""
     return speaking(*request.param)
+
+
+STUDENT_SIZE = (90, 120)  # no multiple of 16 or 32
+STUDENT_FACTS = {"classes": ["road", "sky"], "input": {"size": list(STUDENT_SIZE)}}
+
+
+@pytest.fixture(scope="package")
+def student(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> tuple[DeployedGraph, Path]:
+    """Both students in turn: the graph, and its ONNX file in a folder of its own; read only."""
+    graph = DeployedGraph(segmenter.folded())
+    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(graph, Ends(STUDENT_SIZE), file, STUDENT_FACTS)
+    return graph, file
 
 
 def speaking(arch: Arch, encoder: str) -> Segmenter:

@@ -163,7 +163,7 @@ def test_a_graph_that_fails_at_the_second_batch_size_is_not_written(
             return super()._run(frames[:1].repeat(len(frames), 0))
 
     monkeypatch.setattr(writing, "OnnxRuntimeCpu", FixedBatch)
-    with pytest.raises(GateFailedError, match="^fp32: at batch 2"):
+    with pytest.raises(GateFailedError, match=r"^fp32: at batch 2 "):
         export_run(deeplab.run, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 

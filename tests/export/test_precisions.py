@@ -38,7 +38,7 @@ def test_a_model_each(bundle: Bundle) -> None:
 def test_the_manifest_says_how_each_was_chosen(bundle: Bundle) -> None:
     facts = bundle.manifest["precisions"]
     assert tuple(facts) == NAMES
-    assert {name: facts[name]["opset"] for name in NAMES} == {name: 18 for name in NAMES} | {"bf16": 22}
+    assert {name: facts[name]["opset"] for name in NAMES} == dict.fromkeys(NAMES, 18) | {"bf16": 22}
     for name in ("fp16", "bf16"):
         assert facts[name]["frames"] == 8
         assert facts[name]["agreement"] >= facts[name]["min_agreement"] == 99.5

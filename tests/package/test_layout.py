@@ -24,7 +24,8 @@ def modules(package: str, folder: str) -> set[str]:
     return {f"{package}/{path.relative_to(ROOT / folder).as_posix()}" for path in inside}
 
 
-FILES = set().union(*(modules(package, folder) for package, folder in MAPPED.items())) | RECIPES
+DATA = {"kd_deploy/export/trt_operators.json"}
+FILES = set().union(*(modules(package, folder) for package, folder in MAPPED.items())) | RECIPES | DATA
 
 
 def blocking(*names: str) -> str:
@@ -155,6 +156,7 @@ def test_the_export_extra_suffices_to_export() -> None:
     }
     modules = ("kd_deploy.deploy", "kd_deploy.cli.options", "kd_deploy.runtime.backends.onnxruntime_cpu")
     needed = set().union(*(imported(module, set()) for module in modules))
+    needed -= {"onnxsim"}  # for --simplify alone, which says how to install it
     assert {"torch", "cv2", "onnx", "pydantic", "onnxruntime"} <= needed
     assert {names.get(name, name) for name in needed} <= listed
 
@@ -205,6 +207,8 @@ def imports(folder: str) -> set[str]:
 
 def test_direction_of_imports() -> None:
     assert imports("runtime") == {"runtime"}
-    assert imports("export") == {"export", "runtime", "models", "config"}
+    assert imports("export") == {"export", "runtime", "models", "config", "progress"}
+    progress = ast.parse((ROOT / "kd_deploy" / "progress.py").read_text(encoding="utf-8"))
+    assert "kd_deploy" not in ast.unparse(progress)  # so that nothing comes with it
     assert imports("kd_deploy/models") <= {"models", "config", "runtime"}
     assert imports("kd_deploy/distill") <= {"distill", "models", "config", "runtime"}
