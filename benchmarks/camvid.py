@@ -71,7 +71,7 @@ class Job:
 
     def start(self, threads: int) -> subprocess.Popen[bytes]:
         """The command in the background, with a log beside the run; it goes on where it was stopped."""
-        resume = ["--resume"] if (self.run / "recipe.yaml").exists() else []
+        resume = ["--resume"] if self.run.exists() else []
         environ = os.environ | {"OMP_NUM_THREADS": str(threads)}
         with self.run.with_name(f"{self.run.name}.log").open("ab") as log:
             command = [sys.executable, "-m", "kd_deploy", *self.command, *resume]

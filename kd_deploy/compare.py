@@ -158,10 +158,16 @@ def _differences(groups: Sequence[Group]) -> Iterable[str]:
 
 def _machines(groups: Sequence[Group]) -> Iterable[str]:
     devices = {
-        group.name: " and ".join(sorted({run.summary["device"] for run in group.runs})) for group in groups
+        group.name: " and ".join(sorted({_machine(run.summary) for run in group.runs})) for group in groups
     }
     for note in _apart("device", devices):
         yield f"{note}: seconds a step are of different machines"
+
+
+def _machine(summary: dict[str, Any]) -> str:
+    processes = summary.get("processes", 1)  # absent in older runs
+    device = str(summary["device"])
+    return device if processes == 1 else f"{processes} processes on {device}"
 
 
 def _apart(key: str, values: dict[str, Any]) -> Iterable[str]:

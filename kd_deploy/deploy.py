@@ -243,8 +243,9 @@ def open_for_evaluation(
 def _seen(own: Views, asked: Mapping[str, object]) -> Views:
     """The run's views with what was asked for in its place; another window brings its own stride."""
     kept = own.to_json() | ({"stride": None} if "window" in asked else {})
+    wanted = {key: None if value == "none" else value for key, value in asked.items()}
     try:
-        return Views.model_validate(kept | dict(asked))
+        return Views.model_validate(kept | wanted)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"--{first['loc'][0]}: {first['msg']}") from error

@@ -113,7 +113,9 @@ class Finished:
         if not self.terms:
             return {}
         run = find_teacher(self.run)
-        return {"teacher": _network(run) | {"train": _training(run)} if run else self.run.teacher}
+        precision = {"precision": self.run.recipe.teacher.precision}
+        known = _network(run) | {"train": _training(run)} if run else {"source": self.run.teacher}
+        return {"teacher": known | precision}
 
 
 def find_teacher(run: Run) -> Run | None:

@@ -31,6 +31,10 @@ _FILE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
 
 
+NO_WINDOW = "none"
+"""Says that pictures are scored whole, whatever the recipe says."""
+
+
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """HxW in pixels."""
 
@@ -45,6 +49,15 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click
         if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
             self.fail(f"{value!r} is no size; write HEIGHTxWIDTH, for example 360x480", param, ctx)
         return int(height), int(width)
+
+
+class WindowType(SizeType):
+    """HxW in pixels, or none."""
+
+    name = "HxW|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == NO_WINDOW else super().convert(value, param, ctx)
 
 
 class ScalesType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

@@ -42,7 +42,9 @@ def train(
     from kd_deploy.training.train import train as run_training
 
     loaded = _load(recipe, overrides, seed)
-    _print_summary(output, run_training(loaded, role, output, device=device, resume=resume))
+    summary = run_training(loaded, role, output, device=device, resume=resume)
+    if _main_process():
+        _print_summary(output, summary)
 
 
 @click.command()
@@ -80,9 +82,9 @@ def distill(
     if output is None:
         raise click.MissingParameter(param_hint="'-o' / '--output'", param_type="option")
     summary = run_distillation(loaded, output, teacher=teacher, device=device, resume=resume)
-    if as_json:
+    if as_json and _main_process():
         options.print_json(summary)
-    else:
+    elif _main_process():
         _print_summary(output, summary)
 
 
@@ -118,9 +120,11 @@ def _load(recipe: str, overrides: Sequence[str], seed: int | None) -> Recipe:
     return loaded if seed is None else loaded.seeded(seed)
 
 
+def _main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # torchrun's others are silent
+
+
 def _print_summary(run: Path, summary: dict[str, Any]) -> None:
-    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes
-        return
     rows = [(name, summary[name]) for name in ("miou", "boundary_iou", "pixel_accuracy", "seconds")]
     options.print_table(("", str(run)), rows)
 
@@ -134,8 +138,8 @@ def _print_summary(run: Path, summary: dict[str, Any]) -> None:
 @options.device
 @click.option(
     "--window",
-    type=options.SizeType(),
-    help="Slide a window of this size over each picture; else the recipe's.",
+    type=options.WindowType(),
+    help="Slide a window of this size over each picture, or `none`; else the recipe's.",
 )
 @click.option("--stride", type=options.SizeType(), help="From window to window.  [default: 2/3 of it]")
 @click.option("--scales", type=options.ScalesType(), help="Average over these scales; else the recipe's.")

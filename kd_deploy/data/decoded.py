@@ -19,6 +19,7 @@ from kd_deploy.data.dataset import VERIFIED, read_ahead
 from kd_deploy.data.folders import FolderDataset
 from kd_deploy.progress import Progress
 from kd_deploy.runtime.environment import cores
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import atomic_file, remove_temporaries
 from kd_deploy.runtime.frames import Frame
 
@@ -40,6 +41,9 @@ def decoded(dataset: FolderDataset, data: FilesData, split: str, folder: Path, *
     Raises:
         UserError: a frame is damaged, `folder` cannot be written, or the disk is full.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"data.cache: {folder} is a file; name a folder")
+    remove_temporaries(folder, older_than=_ABANDONED)
     file = folder / f"{data.format}-{split}-{_key(dataset, data, split)}.raw"
     with suppress(OSError, ValueError):
         return Decoded(file, dataset)
@@ -97,11 +101,10 @@ class Decoded:
 
 
 def _write(file: Path, dataset: FolderDataset, *, silent: bool) -> None:
-    remove_temporaries(file.parent, older_than=_ABANDONED)
     rows = np.empty(len(dataset), _ROW)
     # Written and not mapped: through a map a full disk would kill the process.
     with (
-        atomic_file(file) as temporary,
+        atomic_file(file, durable=True) as temporary,
         temporary.open("wb") as output,
         Progress(f"decode {len(dataset)} frames", len(dataset), silent=silent) as progress,
     ):

@@ -142,7 +142,9 @@ def _collated(samples: list[Any], *, raw: bool) -> Any:
     )  # raw frames may differ in size
 
 
-def loader(stream: Stream, train: Train, *, start: int) -> DataLoader[Batch | Sample | UserError]:
+def loader(
+    stream: Stream, train: Train, *, start: int, pin: bool = False
+) -> DataLoader[Batch | Sample | UserError]:
     """What the stream's `batch` makes batches of, for iterations `start` to the end of the run."""
     return DataLoader(
         stream,
@@ -152,6 +154,6 @@ def loader(stream: Stream, train: Train, *, start: int) -> DataLoader[Batch | Sa
         num_workers=train.workers,
         persistent_workers=train.workers > 0,
         worker_init_fn=ignore_interrupt,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin,  # for a GPU
         generator=torch.Generator(),  # else every loader takes a number from the one that dropout uses
     )

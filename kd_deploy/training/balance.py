@@ -49,13 +49,13 @@ def measure(recipe: Recipe, *, teacher: str | None = None, device: str = "auto")
         UserError: as `distill` does.
     """
     source = teacher_source(recipe, teacher)
-    parts = assemble(_unscheduled(recipe), "student", teacher=source, device=device)
+    parts = assemble(_plain(recipe), "student", teacher=source, device=device)
     learner, stream = Learner(parts), Stream(parts.datasets[0], parts.settings)
     batches = islice(loader(stream, parts.settings, start=0), BATCHES)
     where = parts.accelerator.device
     found: list[dict[str, list[float]]] = []
     with Progress("dry run", BATCHES) as progress:
-        for images, labels in batches:
+        for images, labels in map(stream.batch, batches):
             try:
                 weighed = learner.weigh(images.to(where), labels.to(where))
             except NotFiniteError as error:
@@ -76,13 +76,16 @@ def measure(recipe: Recipe, *, teacher: str | None = None, device: str = "auto")
     ]
 
 
-def _unscheduled(recipe: Recipe) -> Recipe:
+def _plain(recipe: Recipe) -> Recipe:
+    """Without schedules, and not compiled: of a compiled network no gradient leads from one output to another."""
+
     def flat(section: Supervised | TermSection) -> dict[str, Schedule]:
         return {"schedule": section.schedule if section.schedule.kind == "constant" else Schedule()}
 
     supervised = recipe.supervised.model_copy(update=flat(recipe.supervised))
     terms = [term.model_copy(update=flat(term)) for term in recipe.distill]
-    return recipe.model_copy(update={"supervised": supervised, "distill": terms})
+    train = recipe.train.model_copy(update={"compile": False})
+    return recipe.model_copy(update={"supervised": supervised, "distill": terms, "train": train})
 
 
 def _mean(part: Part, schedule: str, found: list[list[float]]) -> Weighed:

@@ -43,7 +43,7 @@ class Guide:
         folded: Segmenter = teacher.folded().requires_grad_(False)
         self.network: Segmenter = folded.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._run: nn.Module = self.network
-        native = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
+        native = self._device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self._half = native if section.precision == "auto" else section.precision == "bf16"
         self._cache = Cache(section.cache, teacher, self._half) if section.cache else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -91,7 +92,14 @@ class Learner:
         return float(self._scheduler.get_last_lr()[0])
 
     def step(
-        self, images: Tensor, labels: Tensor, *, number: int, measure: bool, interrupted: bool
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        number: int,
+        measure: bool,
+        interrupted: bool,
+        blank: bool = False,
     ) -> tuple[Losses, Verdict]:
         """One optimisation step on this process's share of a batch.
 
@@ -101,9 +109,10 @@ class Learner:
             number: steps done before.
             measure: whether the losses carry gradient norms.
             interrupted: whether this process was asked to stop; the verdict says whether any was.
+            blank: whether there is nothing in this process's share; then no process takes the step.
 
         Raises:
-            NotFiniteError: some process's loss is not finite; all state is as before.
+            NotFiniteError: some process's loss is not finite, or its share is blank; all state is as before.
         """
         self._train_mode()
         before = self._passing_state()
@@ -117,7 +126,8 @@ class Learner:
                 losses: Losses = self._objective(
                     student, teacher, known, step=number, labelled=labelled, measure=measure
                 )
-                verdict = Verdict(losses.total, interrupted, self._accelerator)
+                total = losses.total * math.nan if blank else losses.total
+                verdict = Verdict(total, interrupted, self._accelerator)
                 self._accelerator.backward(losses.total / len(parts))
             if not verdict.finite():
                 self._optimizer.zero_grad()

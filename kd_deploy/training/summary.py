@@ -44,6 +44,7 @@ def finish(trainer: Trainer) -> None:
         "seconds": round(trainer.seconds, 2),
         "seconds_per_step": trainer.seconds / trainer.step,
         "batch_size": trainer.settings.batch_size,
+        "processes": trainer.accelerator.num_processes,
         "precision": trainer.settings.precision,
         **_environment(trainer.accelerator.device),
     }

@@ -45,6 +45,7 @@ class Trainer:
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.lr = 0.0  # of the last step
         self.result: dict[str, Any] = {}
+        self._unreadable: UserError | None = None
         self._restore()
         self.interrupt = Interrupt()
         self.stream = Stream(self.train_set, self.settings, raw=self.accelerator.device.type == "cuda")
@@ -54,7 +55,7 @@ class Trainer:
         """Train to the last iteration; several processes share every batch.
 
         Raises:
-            UserError: the disk refuses, or a loss is not finite.
+            UserError: the disk refuses, a frame cannot be read, or a loss is not finite.
             KeyboardInterrupt: Ctrl-C, once the step under way (with several processes, the next) is done and saved.
         """
         with self.journal, self.interrupt:
@@ -66,15 +67,26 @@ class Trainer:
 
     def _batches(self) -> Iterator[Batch]:
         """The batches that are left, on the device; the window counts the time until each is there."""
-        prepared = self.accelerator.prepare(loader(self.stream, self.settings, start=self.step))
+        prepared = self.accelerator.prepare(
+            loader(self.stream, self.settings, start=self.step, pin=self.stream.raw)
+        )
         batches = map(self.stream.batch, prepared)
         while True:
             since = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except UserError as error:
+                self._unreadable, batch = error, self._blank()
             if batch is None:
                 return
             self.window.waited += time.perf_counter() - since
             yield batch
+
+    def _blank(self) -> Batch:
+        """What goes through a step in the place of a batch that cannot be read: all processes refuse it together."""
+        share, crop = self.settings.batch_size // self.accelerator.num_processes, self.settings.crop
+        images = torch.zeros(share, 3, *crop, dtype=torch.uint8, device=self.accelerator.device)
+        return images, torch.zeros_like(images[:, 0])
 
     def _timed_step(self, images: Tensor, labels: Tensor) -> None:
         losses = self._train_step(images, labels)
@@ -97,6 +109,7 @@ class Trainer:
                 number=self.step,
                 measure=self._logs(self.step + 1),
                 interrupted=self._asked_to_stop(),
+                blank=self._unreadable is not None,
             )
         except NotFiniteError as error:
             self._refuse(error)
@@ -115,7 +128,7 @@ class Trainer:
         raise KeyboardInterrupt
 
     def _refuse(self, error: NotFiniteError) -> NoReturn:
-        """Stop before the weights take a step that is not finite; where they are sound they are saved."""
+        """Stop before the weights take a step that is not finite or has no batch; where they are sound, save."""
         problems = gather_object([self._problem(error)])
         if not any(of_student for _, of_student in problems):
             self._save("last")
@@ -124,11 +137,14 @@ class Trainer:
 
     def _problem(self, error: NotFiniteError) -> tuple[str, bool]:
         """What is not finite in this process's share of the batch, in words, and whether the student is."""
+        saved = f" (the run is saved at step {self.step})"
+        if self._unreadable:
+            return f"{self._unreadable}{saved}", False
         batch, processes = self.settings.batch_size, self.accelerator.num_processes
         first = self.step * batch + self.accelerator.process_index * (batch // processes)
         text, of_student = explain(error, self.stream, first)
         if text and not of_student:
-            text += f" (the run is saved at step {self.step})"
+            text += saved
         return text, of_student
 
     def _log(self, gradients: dict[str, Tensor]) -> None:

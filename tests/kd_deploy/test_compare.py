@@ -150,6 +150,11 @@ def test_other_machines_are_named(study: Path) -> None:
     assert any("a CPU and a GPU (kd): seconds a step" in note for note in of(study).notes)
 
 
+def test_several_processes_are_named(study: Path) -> None:
+    write_run(study / "kd-9", "kd", 45.0, seed=9, processes=2)
+    assert any("2 processes on a CPU" in note for note in of(study).notes)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

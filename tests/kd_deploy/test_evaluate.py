@@ -10,15 +10,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from kd_deploy import deploy
 from kd_deploy.config.load import load_recipe
-from kd_deploy.config.views import WHOLE
+from kd_deploy.config.views import WHOLE, Views
 from kd_deploy.data.camvid import CamVid
 from kd_deploy.data.scenes import CLASSES
 from kd_deploy.deploy import Wanted, bundle_dataset, export_run, open_for_evaluation
 from kd_deploy.evaluate import count, score, to_json
+from kd_deploy.export import graph
 from kd_deploy.export.bundle import Content
+from kd_deploy.models.segmenter import Segmenter
+from kd_deploy.models.views import predict
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
@@ -158,11 +162,22 @@ def test_a_run_is_scored_by_the_views_of_its_recipe(viewed: Path) -> None:
     assert records[-1]["miou"] == summary["miou"]
 
 
-def test_other_views_take_the_place_of_the_recipes(viewed: Path, deeplab: Any) -> None:
+def test_other_views_take_the_place_of_the_recipes(
+    viewed: Path, deeplab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[dict[str, Any]] = []
+
+    def predicting(segmenter: Segmenter, images: Tensor, views: Views) -> Tensor:
+        used.append(views.to_json())
+        return predict(segmenter, images, views)
+
+    monkeypatch.setattr(graph, "predict", predicting)
     whole = evaluated(viewed, views={"window": None, "scales": [1.0], "flip": False})
-    own = evaluated(viewed)
     assert whole["views"] == WHOLE.to_json()
-    assert whole["pixel_accuracy"] != own["pixel_accuracy"]
+    assert used == [WHOLE.to_json()] * 4
+    used.clear()
+    evaluated(viewed)
+    assert used == [VIEWS] * 4
     assert evaluated(viewed, views={"window": (30, 60)})["views"] == {
         **VIEWS,
         "window": [30, 60],

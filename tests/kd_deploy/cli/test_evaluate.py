@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,19 @@ def test_without_options_it_is_the_recipe(deeplab: Any, kd: Any) -> None:
     assert result["views"] == WHOLE
     assert result["miou"] == summary["miou"]
     assert "4 images, whole picture" in kd("evaluate", deeplab.run, "--device", "cpu").out
+
+
+def test_a_recipes_window_can_be_left_out(deeplab: Any, tmp_path: Path, kd: Any) -> None:
+    run = Path(shutil.copytree(deeplab.run, tmp_path / "run"))
+    recipe = run / "recipe.yaml"
+    recipe.write_text(
+        recipe.read_text().replace("window:", "window: [48, 60]").replace("stride:", "stride: [32, 40]")
+    )
+    windowed = json.loads(kd("evaluate", run, "--json", "--device", "cpu").out)
+    assert windowed["views"]["window"] == [48, 60]
+    whole = json.loads(kd("evaluate", run, "--window", "none", "--json", "--device", "cpu").out)
+    assert whole["views"] == WHOLE
+    assert kd("evaluate", run, "--window", "all", "--device", "cpu").code == 2
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,12 @@ def test_a_folder_that_cannot_be_made(section: CamVidData, tmp_path: Path) -> No
         kept(section, tmp_path / "cache")
 
 
+def test_a_file_in_the_place_of_the_folder(section: CamVidData, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("mine")
+    with pytest.raises(UserError, match=r"data.cache: \S+cache is a file; name a folder"):
+        kept(section, tmp_path / "cache")
+
+
 def test_a_worker_that_is_not_forked_maps_the_file_itself(section: CamVidData, tmp_path: Path) -> None:
     dataset = kept(section, tmp_path / "cache")
     sent = pickle.dumps(dataset)

@@ -28,6 +28,7 @@ from kd_deploy.run import Run
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import is_temporary
 from kd_deploy.training import trainer
+from kd_deploy.training.balance import measure
 from kd_deploy.training.learner import Learner
 from kd_deploy.training.train import distill, train
 from kd_deploy.training.trainer import Trainer
@@ -81,6 +82,37 @@ def test_a_run_resumed_after_ctrl_c_is_the_run_without_a_break(
     distill(recipe, tmp_path / "run", teacher=teacher, device="cpu", resume=True)
     assert metrics(tmp_path / "run") == metrics(deployed.run)
     assert same(weights(tmp_path / "run"), weights(deployed.run))
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """From the batch of that number on, the stream says what a damaged frame says."""
+    read, numbers = Stream.batch, count(1)
+
+    def failing(self: Stream, loaded: Any) -> Any:
+        if next(numbers) >= batch:
+            raise UserError("street.png: is truncated; copy it again")
+        return read(self, loaded)
+
+    monkeypatch.setattr(Stream, "batch", failing)
+
+
+def test_a_frame_that_went_bad_stops_the_run_after_saving(
+    deployed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, teacher = load_recipe(str(deployed.recipe)), str(deployed.teacher)
+    with monkeypatch.context() as patch:
+        unreadable(patch, 6)
+        with pytest.raises(UserError, match=r"at step 6 street.png: is truncated; .*saved at step 5\)$"):
+            distill(recipe, tmp_path / "run", teacher=teacher, device="cpu")
+    distill(recipe, tmp_path / "run", teacher=teacher, device="cpu", resume=True)
+    assert metrics(tmp_path / "run") == metrics(deployed.run)
+    assert same(weights(tmp_path / "run"), weights(deployed.run))
+
+
+def test_a_dry_run_names_a_frame_that_went_bad(deeplab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreadable(monkeypatch, 2)
+    with pytest.raises(UserError, match=r"^street.png: is truncated"):
+        measure(load_recipe(str(deeplab.recipe)), teacher=str(deeplab.teacher), device="cpu")
 
 
 def test_frames_augmented_on_the_device_give_the_same_run_resumed_too(
