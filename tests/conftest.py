@@ -172,6 +172,16 @@ def precise(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def pairs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: the bundle of `trained` whose graphs take two frames at once."""
+    from kd_deploy.deploy import Wanted, export_run
+
+    path = tmp_path_factory.mktemp("pairs") / "bundle"
+    export_run(trained, path, Wanted(batch=2))
+    return path
+
+
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Exports take their float graphs from the folder that is given, which saves the seconds of tracing them."""

@@ -105,17 +105,11 @@ def test_a_free_size_starts_from_a_multiple(trained: Path, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def pairs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of graphs that take two frames at once."""
-    return export_run(trained, tmp_path_factory.mktemp("pairs") / "bundle", Wanted(batch=2))
-
-
-def test_a_fixed_batch_stands_everywhere(pairs: Bundle) -> None:
-    assert pairs.batch == 2
-    assert "uint8 (2, 64, 96, 3)" in (pairs.path / "README.md").read_text()
+def test_a_fixed_batch_stands_everywhere(pairs: Path) -> None:
+    assert Bundle.open(pairs).batch == 2
+    assert "uint8 (2, 64, 96, 3)" in (pairs / "README.md").read_text()
     for file in ("model.fp32.onnx", "model.fp32-cpu.onnx"):
-        session = onnxruntime.InferenceSession(pairs.path / file, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(pairs / file, providers=["CPUExecutionProvider"])
         (frame,), (mask,) = session.get_inputs(), session.get_outputs()
         assert (frame.shape, mask.shape) == ([2, 64, 96, 3], [2, 64, 96])
         written = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
@@ -123,8 +117,8 @@ def test_a_fixed_batch_stands_everywhere(pairs: Bundle) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_any_number_of_frames_goes_through_a_fixed_batch(pairs: Bundle, count: int) -> None:
-    golden = list(pairs.golden()) * 2
+def test_any_number_of_frames_goes_through_a_fixed_batch(pairs: Path, count: int) -> None:
+    golden = list(Bundle.open(pairs).golden()) * 2
     frames, masks = (np.stack([entry[i] for entry in golden[:count]]) for i in (1, 2))
     with open_model(pairs) as model:
         found = model.run(frames)

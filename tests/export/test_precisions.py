@@ -121,7 +121,7 @@ def test_what_loses_too_much_is_not_written(
         match=r"^fp16: mIoU falls by [\d.]+ points, 0\.5 are allowed; worst class: car, over 4 frames; leave "
         r"--precision fp16 out, or raise export\.max_miou_drop in the run's recipe; nothing was written$",
     ):
-        export_run(trained, tmp_path / "bundle", Wanted(precisions=("fp16",)))
+        export_run(trained, tmp_path / "bundle", Wanted(precisions=("fp16",), calibration=4))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -77,7 +77,9 @@ def test_every_float_model_that_can_be_checked_is_simplified(
     seen: list[str] = []
     monkeypatch.setattr(writing, "simplify", lambda file: seen.append(file.name))
     traced(precise)
-    export_run(trained, tmp_path / "bundle", Wanted(precisions=("bf16",), simplify=True, measured=1))
+    export_run(
+        trained, tmp_path / "bundle", Wanted(precisions=("bf16",), calibration=4, simplify=True, measured=1)
+    )
     assert seen == ["model.fp32.onnx", "model.fp32-cpu.onnx"]
     export_run(trained, tmp_path / "plain")
     assert len(seen) == 2

@@ -20,12 +20,11 @@ RECIPES = {f"kd_deploy/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / 
 
 def modules(package: str, folder: str) -> set[str]:
     """The package's files as they are called once installed."""
-    inside = (p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".j2", ".typed"))
+    inside = (p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".j2", ".json", ".typed"))
     return {f"{package}/{path.relative_to(ROOT / folder).as_posix()}" for path in inside}
 
 
-DATA = {"kd_deploy/export/trt_operators.json"}
-FILES = set().union(*(modules(package, folder) for package, folder in MAPPED.items())) | RECIPES | DATA
+FILES = set().union(*(modules(package, folder) for package, folder in MAPPED.items())) | RECIPES
 
 
 def blocking(*names: str) -> str:
