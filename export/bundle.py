@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from kd_deploy.config.schema import Network
-from kd_deploy.export.graph import DeployedGraph
-from kd_deploy.export.onnx_graph import OPSET, write_onnx
+from kd_deploy.export.measure import measure
+from kd_deploy.export.onnx_graph import OPSET, Ends
+from kd_deploy.export.precisions import FOR_CPU, NOT_ON_A_CPU, Precision, Written, write_models
+from kd_deploy.export.simplify import simplify
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import write_weights
+from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
 from kd_deploy.runtime.environment import versions
 from kd_deploy.runtime.errors import GateFailedError, UserError
@@ -28,7 +31,6 @@ from kd_deploy.runtime.images import write_image
 from kd_deploy.runtime.model import open_model
 from kd_deploy.runtime.segment import to_size
 
-MODEL = "model.fp32.onnx"
 REFERENCE = "reference.safetensors"
 
 
@@ -39,30 +41,39 @@ class Content:
     Attributes:
         segmenter: the trained network.
         network: its recipe section, which rebuilds it.
-        size: height and width in pixels of the frames it will take.
+        ends: the size and the number of the frames it will take.
         golden: frames that travel with the bundle, resized to `size` where they differ.
         thresholds: the parity gate's limits, by name.
         data: how the data set is read again: the recipe's section without its folder.
         source: where the network comes from: the run's summary.
+        precisions: what to write; fp32 always is.
+        calibration: frames of the training split, for the others.
+        measured: labelled frames on which each precision is judged, at every call from the first on.
+        simplify: whether onnxsim goes over the float graphs.
     """
 
     segmenter: Segmenter
     network: Network
     classes: tuple[str, ...]
     palette: NDArray[np.uint8]
-    size: tuple[int, int]
+    ends: Ends
     golden: Sequence[Frame]
-    thresholds: dict[str, float]
+    thresholds: dict[str, Any]
     data: dict[str, Any]
     source: dict[str, Any]
+    precisions: tuple[Precision, ...] = ("fp32",)
+    calibration: Sequence[Frame] = ()
+    measured: Callable[[], Iterable[Frame]] | None = None
+    simplify: bool = False
 
 
 def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bundle:
     """Write and check a bundle; `path` appears only when every check has passed.
 
     Raises:
-        UserError: `path` exists and `replace` is not set or it is no bundle, or the disk refuses.
-        GateFailedError: ONNX Runtime's masks of the golden frames are not PyTorch's.
+        UserError: `path` exists and `replace` is not set or it is no bundle, a precision does not serve the network,
+            or the disk refuses.
+        GateFailedError: a model's masks of the golden frames, or its mIoU, are not PyTorch's.
     """
     if path.exists() and replace and not (path / MANIFEST).is_file():
         raise UserError(f"{path}: is no bundle, so --force does not replace it; choose another name")
@@ -72,22 +83,34 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
         facts = {
             "classes": content.classes,
             "palette": content.palette.tolist(),
-            **_ends(content.segmenter, content.size),
+            **_ends(content.segmenter, content.ends),
         }
-        write_onnx(DeployedGraph(content.segmenter), content.size, folder / MODEL, facts)
+        models = write_models(
+            folder,
+            content.segmenter,
+            content.ends,
+            content.precisions,
+            content.calibration,
+            facts,
+            finish=simplify if content.simplify else None,
+        )
         write_weights(content.segmenter.network.state_dict(), folder / REFERENCE)
-        (folder / "README.md").write_text(_readme(content), encoding="utf-8")
-        write_json(folder / MANIFEST, _manifest(folder, content, golden, facts))
+        (folder / "README.md").write_text(_readme(content, models), encoding="utf-8")
+        write_json(folder / MANIFEST, _manifest(folder, content, golden, facts, models))
         bundle = Bundle.open(folder)
-        _check_golden(bundle, content.thresholds["min_pixel_agreement"])
+        for name in models:
+            if name not in NOT_ON_A_CPU:
+                _check_golden(bundle, name)
+        if content.measured:
+            measure(bundle, content.measured, list(models))
     return Bundle.open(path)
 
 
 def _write_golden(folder: Path, content: Content) -> list[dict[str, str]]:
-    model = TorchModel(content.segmenter, content.size, torch.device("cpu"))
+    model = TorchModel(content.segmenter, content.ends.size, torch.device("cpu"))
     entries = []
     for number, frame in enumerate(content.golden):
-        image = to_size(frame.image, content.size)
+        image = to_size(frame.image, content.ends.size)
         entry = {
             "name": Path(frame.name).name,
             "frame": f"golden/{number:03d}.frame.png",
@@ -99,17 +122,10 @@ def _write_golden(folder: Path, content: Content) -> list[dict[str, str]]:
     return entries
 
 
-def _ends(segmenter: Segmenter, size: tuple[int, int]) -> dict[str, Any]:
+def _ends(segmenter: Segmenter, ends: Ends) -> dict[str, Any]:
     return {
         "ignore": IGNORE,
-        "input": {
-            "name": "frame",
-            "dtype": "uint8",
-            "layout": "NHWC",
-            "channels": "BGR",
-            "size": list(size),
-            "batch": "dynamic",
-        },
+        "input": ends.to_json(),
         "output": {"name": "mask", "dtype": "uint8", "layout": "NHW"},
         "normalisation": {
             "inside_graph": True,
@@ -121,14 +137,19 @@ def _ends(segmenter: Segmenter, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _manifest(
-    folder: Path, content: Content, golden: list[dict[str, str]], facts: dict[str, Any]
+    folder: Path,
+    content: Content,
+    golden: list[dict[str, str]],
+    facts: dict[str, Any],
+    models: dict[str, Written],
 ) -> dict[str, Any]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return {
         "schema": SCHEMA,
         **facts,
         "opset": OPSET,
-        "models": {"fp32": MODEL},
+        "models": {name: model.file for name, model in models.items()},
+        "precisions": {name: model.to_json() for name, model in models.items()},
         "reference": REFERENCE,
         "network": content.network.model_dump(include={"arch", "encoder"}),
         "golden": golden,
@@ -141,30 +162,55 @@ def _manifest(
     }
 
 
-def _check_golden(bundle: Bundle, min_agreement: float) -> None:
-    """Run the written graph on the golden frames one by one and all at once: two batch sizes, one answer."""
+def _check_golden(bundle: Bundle, name: str) -> None:
+    """Run a written graph on the golden frames, one by one and, where it takes any number, all at once."""
     frames, masks = (np.stack(x) for x in list(zip(*bundle.golden(), strict=True))[1:])
-    with open_model(bundle) as model:
-        single = np.concatenate([model.run(frame[None]) for frame in frames])
-        together = model.run(frames if len(frames) > 1 else np.concatenate((frames, frames)))[: len(frames)]
-    for name, result in (("batch 1", single), (f"batch {max(2, len(frames))}", together)):
+    least = bundle.min_agreement(name)
+    with OnnxRuntimeCpu(bundle, name) as model:
+        results = {f"batch {model.batch or 1}": np.concatenate([model.run(frame[None]) for frame in frames])}
+        if model.batch is None:
+            together = frames if len(frames) > 1 else np.concatenate((frames, frames))
+            results[f"batch {len(together)}"] = model.run(together)[: len(frames)]
+    for at, result in results.items():
         agreement = 100.0 * float((result == masks).mean())
-        if agreement < min_agreement:
+        if agreement < least:
             raise GateFailedError(
-                f"{MODEL}: at {name} {agreement:.3f} % of the golden frames' pixels agree with PyTorch, "
-                f"{min_agreement} % are required; nothing was written"
+                f"{name}: at {at} {agreement:.3f} % of the golden frames' pixels agree with PyTorch, "
+                f"{least:g} % are required; nothing was written"
             )
+    if bundle.manifest["input"].get("multiple"):
+        _check_other_size(bundle, name)
 
 
-def _readme(content: Content) -> str:
-    height, width = content.size
+def _check_other_size(bundle: Bundle, name: str) -> None:
+    """A graph of free height and width is run at a second size, and compared with PyTorch there."""
+    (_, frame, _), multiple = next(bundle.golden()), bundle.manifest["input"]["multiple"]
+    size = (frame.shape[0] + multiple, frame.shape[1] + 2 * multiple)
+    frame = to_size(frame, size)[None]
+    with open_model(bundle, backend="torch") as reference, OnnxRuntimeCpu(bundle, name) as model:
+        reference.size = model.size = None
+        agreement = 100.0 * float((model.run(frame) == reference.run(frame)).mean())
+    if agreement < bundle.min_agreement(name):
+        raise GateFailedError(
+            f"{name}: at {size[0]}x{size[1]} {agreement:.3f} % of a golden frame's pixels agree with PyTorch, "
+            f"{bundle.min_agreement(name):g} % are required; nothing was written"
+        )
+
+
+def _readme(content: Content, models: dict[str, Written]) -> str:
+    height, width = content.ends.size
+    sides = "H, W" if content.ends.multiple else f"{height}, {width}"
+    number = content.ends.batch or "N"
+    listed = "\n".join(f"- `{model.file}`: {_of(name)}" for name, model in models.items())
     return f"""# A kd-deploy bundle: {content.network.arch} on {content.network.encoder}
 
 {len(content.classes)} classes: {", ".join(content.classes)}.
 
-`{MODEL}` takes `frame`, uint8 (N, {height}, {width}, 3) in BGR, as OpenCV decodes it, and returns `mask`, uint8
-(N, {height}, {width}) class ids. Normalisation, upsampling and argmax are inside; the batch size is free.
-manifest.json says the rest, with the sha256 of every file.
+{listed}
+
+Each takes `frame`, uint8 ({number}, {sides}, 3) in BGR, as OpenCV decodes it, and returns `mask`, uint8
+({number}, {sides}) class ids. Normalisation, upsampling and argmax are inside. manifest.json says the rest, with the
+sha256 of every file.
 
 On the device, with kd-deploy installed from its checkout (`pip install '.[runtime]'`) and `BUNDLE` for this folder:
 
@@ -172,5 +218,25 @@ On the device, with kd-deploy installed from its checkout (`pip install '.[runti
     kd-deploy benchmark BUNDLE
     kd-deploy infer BUNDLE street.mp4 -o out.mp4
 
-`reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data.
+With TensorRT there:
+
+    kd-deploy build BUNDLE                       # engines for this very machine, checked, in engines/
+    kd-deploy parity BUNDLE --backend tensorrt
+    trtexec --loadEngine=BUNDLE/engines/FILE.engine
+
+`reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data; `golden/`
+holds frames and PyTorch's masks of them. Where parity was asked, `parity.json` holds the last result and `ledger.json`
+the last of each backend, precision and machine.
 """
+
+
+def _of(name: str) -> str:
+    """What a model is for."""
+    return {
+        "fp32": "float32, channels first, for GPUs",
+        FOR_CPU: "the same numbers with the channels last at the end, for CPUs",
+        "fp16": "float16 where nothing overflows",
+        "bf16": "bfloat16, ONNX opset 22, for TensorRT from 10.6 on; no CPU runs it",
+        "int8": "int8 as TensorRT wants it: symmetric, zero points 0; slow on a CPU",
+        "int8-cpu": "int8 as CPUs want it",
+    }[name]

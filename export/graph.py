@@ -23,6 +23,11 @@ class DeployedGraph(nn.Module):
         self.views = views
 
     def forward(self, frame: Tensor) -> Tensor:
-        bgr = frame.float().permute(0, 3, 1, 2).contiguous()  # TensorRT wants the cast first
-        rgb = torch.cat((bgr[:, 2:3], bgr[:, 1:2], bgr[:, 0:1]), dim=1)
-        return predict(self.segmenter, rgb, self.views).to(torch.uint8)
+        mask = predict(self.segmenter, rgb(frame), self.views)
+        return mask.float().to(torch.uint8)  # TensorRT makes uint8 of floats alone
+
+
+def rgb(frame: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 BGR -> (N, 3, H, W) float32 RGB, 0 to 255."""
+    bgr = frame.float().permute(0, 3, 1, 2).contiguous()  # TensorRT wants the cast first
+    return torch.cat((bgr[:, 2:3], bgr[:, 1:2], bgr[:, 0:1]), dim=1)

@@ -8,40 +8,85 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
+from torch import nn
 
-from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.export.channels_last import TRANSLATIONS
 
 OPSET = 18
 """ONNX Runtime's CUDA provider runs Resize-19 on the CPU, TensorRT 10.3 reads 18, LayerNormalization is one op
 from 17."""
 
+BF16_OPSET = 22
+"""ONNX's convolutions take bfloat16 from 22 on; TensorRT reads it from 10.6."""
 
-def write_onnx(graph: DeployedGraph, size: tuple[int, int], file: Path, facts: Mapping[str, object]) -> None:
-    """Export `graph` for frames of `size` (height, width) with a free batch, and check what was written.
+
+def opset_of(graph: nn.Module) -> int:
+    """The opset that the graph is written at: the lowest that knows its types, from `OPSET` on."""
+    return BF16_OPSET if any(p.dtype == torch.bfloat16 for p in graph.parameters()) else OPSET
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What a graph takes: `frame` (N, H, W, 3) uint8.
+
+    Attributes:
+        size: height and width in pixels.
+        batch: frames in one run; None: any number.
+        multiple: where height and width are free, what they are multiples of; None: they are `size`.
+    """
+
+    size: tuple[int, int]
+    batch: int | None = None
+    multiple: int | None = None
+
+    def shape(self) -> list[int | None]:
+        """N, H and W of the graph, None where they are free."""
+        return [self.batch, *((None, None) if self.multiple else self.size)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's `input`."""
+        free = {"multiple": self.multiple} if self.multiple else {}
+        return {
+            "name": "frame",
+            "dtype": "uint8",
+            "layout": "NHWC",
+            "channels": "BGR",
+            "size": list(self.size),
+            "batch": self.batch or "dynamic",
+            **free,
+        }
+
+
+def write_onnx(graph: nn.Module, ends: Ends, file: Path, facts: Mapping[str, object]) -> None:
+    """Export `graph`, a `DeployedGraph` or one in another order, and check what was written.
 
     Args:
+        graph: of a folded network.
         facts: what a reader of the file alone should know; JSON values in the ONNX metadata_props.
 
     Raises:
         RuntimeError: the exporter wrote another opset or other tensors than asked for (a bug, not the user's).
     """
-    graph = DeployedGraph(graph.segmenter.folded()).eval().cpu()
+    graph, opset = graph.eval().cpu(), opset_of(graph)
     # A batch of 2: a tracer given 1 takes it for a constant.
-    frame = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8)
+    frame = torch.randint(0, 256, (ends.batch or 2, *ends.size, 3), dtype=torch.uint8)
     with _quiet():
         program = torch.onnx.export(
             graph,
             (frame,),
             input_names=["frame"],
             output_names=["mask"],
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=True,
             external_data=False,
-            dynamic_shapes={"frame": {0: torch.export.Dim("batch", min=1)}},
+            dynamic_shapes={"frame": _free(ends)},
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     if program is None:
@@ -49,10 +94,18 @@ def write_onnx(graph: DeployedGraph, size: tuple[int, int], file: Path, facts: M
     model = program.model_proto
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
     onnx.save(model, file)
-    check(file, size)
+    check(file, ends, opset)
 
 
-def check(file: Path, size: tuple[int, int]) -> None:
+def _free(ends: Ends) -> dict[int, Any]:
+    """The dimensions that torch.export leaves open."""
+    free: dict[int, Any] = {} if ends.batch else {0: torch.export.Dim("batch", min=1)}
+    if ends.multiple:
+        free |= {1: ends.multiple * torch.export.Dim("rows"), 2: ends.multiple * torch.export.Dim("columns")}
+    return free
+
+
+def check(file: Path, ends: Ends, opset: int = OPSET) -> None:
     """ONNX's own checker with shape inference, then opset and the two ends as the bundle promises them.
 
     Raises:
@@ -61,12 +114,12 @@ def check(file: Path, size: tuple[int, int]) -> None:
     onnx.checker.check_model(str(file), full_check=True)
     model = onnx.load(file)
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if opsets.get("ai.onnx") != OPSET:
-        raise RuntimeError(f"{file}: asked for opset {OPSET}, the exporter wrote {opsets}")
-    ends = [_tensor(value) for value in (*model.graph.input, *model.graph.output)]
-    expected = [("frame", "UINT8", [None, *size, 3]), ("mask", "UINT8", [None, *size])]
-    if ends != expected:
-        raise RuntimeError(f"{file}: the graph's ends are {ends}, expected {expected}")
+    if opsets.get("ai.onnx") != opset:
+        raise RuntimeError(f"{file}: asked for opset {opset}, the exporter wrote {opsets}")
+    found = [_tensor(value) for value in (*model.graph.input, *model.graph.output)]
+    expected = [("frame", "UINT8", [*ends.shape(), 3]), ("mask", "UINT8", ends.shape())]
+    if found != expected:
+        raise RuntimeError(f"{file}: the graph's ends are {found}, expected {expected}")
 
 
 def _tensor(value: onnx.ValueInfoProto) -> tuple[str, str, list[int | None]]:

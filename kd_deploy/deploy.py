@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,62 +12,128 @@ from pydantic import TypeAdapter, ValidationError
 
 from kd_deploy.config.data import Data, SyntheticData
 from kd_deploy.config.views import Views
-from kd_deploy.data.dataset import Dataset, open_dataset, verify
+from kd_deploy.data.dataset import Dataset, frames, open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.export.bundle import Content, write_bundle
+from kd_deploy.export.onnx_graph import Ends
+from kd_deploy.export.precisions import Precision
 from kd_deploy.export.torch_backend import TorchModel
+from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load
+from kd_deploy.progress import counted
 from kd_deploy.run import Run
 from kd_deploy.runtime.bundle import MANIFEST, Bundle
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.frames import Frame
 from kd_deploy.runtime.model import Model, open_model
-from kd_deploy.runtime.parity import MIN_PIXEL_AGREEMENT
+from kd_deploy.runtime.parity import MIN_PIXEL_AGREEMENTS
+from kd_deploy.runtime.segment import labels_to_size, to_size
 
 _SYNTHETIC = Path("synthetic")
 """The word that stands for a folder where `--data` is a data set that is drawn."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What `kd-deploy export` writes.
+
+    Attributes:
+        size: height and width of the frames the bundle takes; None: the recipe's `export.size`, else the data's
+            where all its frames have one.
+        batch: frames in one run; None: any number.
+        free_size: whether the graphs take other sizes too.
+        precisions: beside fp32.
+        calibration: frames of the training split, at most, that the other precisions are chosen on.
+        measured: frames of val, at most, that they are judged on.
+        simplify: whether onnxsim goes over the float graphs.
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int | None = None
+    free_size: bool = False
+    precisions: tuple[Precision, ...] = ()
+    calibration: int = 32
+    measured: int = 100
+    simplify: bool = False
+
+
 def export_run(
-    path: Path,
-    output: Path,
-    *,
-    size: tuple[int, int] | None = None,
-    root: Path | None = None,
-    replace: bool = False,
+    path: Path, output: Path, wanted: Wanted = Wanted(), *, root: Path | None = None, replace: bool = False
 ) -> Bundle:
-    """Write the fp32 bundle of a finished run.
+    """Write the bundle of a finished run.
 
     Args:
         root: where the data set lies now, if not where the run was trained; its val split gives the golden frames.
-        size: height and width of the frames the bundle takes; None: the recipe's `export.size`, else the data's
-            where all its frames have one.
 
     Raises:
-        UserError: the run is not finished, its data are gone, its frames differ in size and no size is given, or
-            `output` is taken.
-        GateFailedError: the written graph is not the network.
+        UserError: the run is not finished, its data are gone, its frames differ in size and no size is given, a
+            precision does not serve its network, or `output` is taken.
+        GateFailedError: a written graph is not the network.
     """
     run = Run.open(path)
     summary = run.summary()
-    dataset = open_dataset(_moved(run.recipe.data, root), "val")
+    data = _moved(run.recipe.data, root)
+    dataset = open_dataset(data, "val")
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
-    count = min(run.recipe.export.golden, len(dataset))
-    golden = [dataset[int(i)] for i in np.linspace(0, len(dataset) - 1, count)]
+    size = wanted.size or run.recipe.export.size or _shared_size(path, dataset)
     content = Content(
         segmenter=segmenter,
         network=run.network,
         classes=dataset.classes,
         palette=dataset.palette,
-        size=size or run.recipe.export.size or _shared_size(path, dataset),
-        golden=golden,
+        ends=Ends(size, wanted.batch, _multiple(segmenter, size) if wanted.free_size else None),
+        golden=list(frames(dataset, _spread(dataset, run.recipe.export.golden))),
         thresholds={
             "max_miou_drop": run.recipe.export.max_miou_drop,
-            "min_pixel_agreement": MIN_PIXEL_AGREEMENT,
+            "min_pixel_agreement": MIN_PIXEL_AGREEMENTS,
         },
         data=run.recipe.data.model_dump(mode="json", exclude={"root", "cache"}),
         source=_source(summary, run.recipe.evaluate),
+        precisions=wanted.precisions,
+        calibration=_calibration(data, size, wanted) if wanted.precisions else (),
+        measured=_measured(dataset, wanted) if wanted.precisions else None,
+        simplify=wanted.simplify,
     )
     return write_bundle(output, content, replace=replace)
+
+
+def _spread(dataset: Dataset, count: int) -> list[int]:
+    """At most `count` frames, evenly spread over the data set."""
+    spread: list[int] = (
+        np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
+    )
+    return spread
+
+
+def _calibration(data: Data, size: tuple[int, int], wanted: Wanted) -> list[Frame]:
+    """Frames of the training split at the deployed size."""
+    train = open_dataset(data, "train")
+    resized = []
+    for frame in frames(train, _spread(train, wanted.calibration)):
+        label = None if frame.label is None else labels_to_size(frame.label, size)
+        resized.append(Frame(frame.name, to_size(frame.image, size), label))
+    return resized
+
+
+def _measured(dataset: Dataset, wanted: Wanted) -> Callable[[], Iterator[Frame]]:
+    indices = _spread(dataset, wanted.measured)
+    return lambda: counted("measure", frames(dataset, indices), len(indices))
+
+
+def _multiple(segmenter: Segmenter, size: tuple[int, int]) -> int:
+    """What free heights and widths are multiples of.
+
+    Raises:
+        UserError: `size` is none.
+    """
+    multiple = segmenter.stride
+    if any(side % multiple for side in size):
+        nearest = "x".join(str(-(-side // multiple) * multiple) for side in size)
+        raise UserError(
+            f"--dynamic size: {size[0]}x{size[1]} is no multiple of {multiple}, which this network needs where the "
+            f"size is free; pass --size {nearest}"
+        )
+    return multiple
 
 
 def _shared_size(run: Path, dataset: Dataset) -> tuple[int, int]:

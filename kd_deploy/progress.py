@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+Item = TypeVar("Item")
 
 SILENT_SECONDS = 10.0
 """Off a terminal `advance` says nothing sooner than this after the last line: short work is silent."""
@@ -88,3 +92,11 @@ class Progress:
 
     def _speed(self, step: int) -> float:
         return (step - self._start) / max(time.monotonic() - self._began, 1e-9)
+
+
+def counted(title: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+    """`items` under a progress bar."""
+    with Progress(title, total) as progress:
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.advance(done)

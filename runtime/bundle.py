@@ -19,8 +19,12 @@ from kd_deploy.runtime.files import write_json
 from kd_deploy.runtime.frames import IGNORE
 from kd_deploy.runtime.images import read_image, read_label
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
+LEDGER = "ledger.json"
+
+_CPU = "-cpu"
+"""Ends the name of a model whose graph is made for CPUs."""
 
 _NUMBER = (int, float)
 _ANY = ""
@@ -33,7 +37,7 @@ _FORM: dict[str, Any] = {
     "reference": str,
     "network": {"arch": str, "encoder": str},
     "golden": [{"name": str, "frame": str, "mask": str}],
-    "thresholds": {"max_miou_drop": _NUMBER, "min_pixel_agreement": _NUMBER},
+    "thresholds": {"max_miou_drop": _NUMBER, "min_pixel_agreement": {_ANY: _NUMBER}},
     "data": {"format": str},
     "files": {_ANY: str},
 }
@@ -137,6 +141,22 @@ class Bundle:
         height, width = self.manifest["input"]["size"]
         return int(height), int(width)
 
+    @property
+    def batch(self) -> int | None:
+        """Frames in one run of the models; None: any number."""
+        number = self.manifest["input"].get("batch")
+        return number if isinstance(number, int) else None
+
+    def min_agreement(self, precision: str) -> float:
+        """Percent of pixels that a precision must share with the reference."""
+        limits = self.manifest["thresholds"]["min_pixel_agreement"]
+        return float(limits.get(precision, limits.get(precision.removesuffix(_CPU), limits["fp32"])))
+
+    def for_cpu(self, precision: str) -> str:
+        """The model of a precision that a CPU runs best: fp32-cpu for fp32 where the bundle has it."""
+        own = f"{precision}{_CPU}"
+        return own if own in self.manifest["models"] else precision
+
     def model_file(self, precision: str) -> Path:
         """The ONNX file of a precision.
 
@@ -171,6 +191,34 @@ class Bundle:
         except UserError as error:
             print(f"not kept: {error}", file=sys.stderr)
 
+    def ledger(self) -> list[dict[str, Any]]:
+        """Every parity result that was kept, as `ParityReport.to_json` gives it, the oldest first.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        file = self.path / LEDGER
+        if not file.exists():
+            return []
+        try:
+            entries = json.loads(file.read_text(encoding="utf-8"))
+            _check(entries, [{"candidate": {"backend": str, "precision": str, "device": str}}])
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{file}: is damaged ({error}); remove it, kd-deploy parity begins it anew"
+            ) from error
+        return list(entries)
+
+    def enter(self, result: dict[str, Any]) -> None:
+        """Keep a parity result: it takes the place of the one of the same backend, precision, machine and frames."""
+        others = [entry for entry in self.ledger() if _subject(entry) != _subject(result)]
+        self.keep(LEDGER, [*others, result])
+
+
+def _subject(entry: dict[str, Any]) -> tuple[Any, ...]:
+    candidate = entry["candidate"]
+    return *(candidate[key] for key in ("backend", "precision", "device")), entry.get("golden")
+
 
 def _check(value: Any, form: Any, key: str = "") -> None:
     """Raise a ValueError that names the first key of `value` that is missing or of another type than `form` says."""
@@ -201,3 +249,8 @@ def _check_values(manifest: dict[str, Any]) -> None:
         raise ValueError("golden must name a frame")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"input.size must be a height and a width in pixels, not {size}")
+    batch = manifest["input"].get("batch", "dynamic")
+    if batch != "dynamic" and (type(batch) is not int or batch < 1):
+        raise ValueError(f"input.batch must be a number of frames, or dynamic, not {batch!r}")
+    if "fp32" not in manifest["thresholds"]["min_pixel_agreement"]:
+        raise ValueError("thresholds.min_pixel_agreement.fp32 is missing")

@@ -65,6 +65,12 @@ def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_free(path: Path, *, replace: bool) -> None:
+    """Raise a UserError if `path` exists and may not be replaced."""
+    if path.exists() and not replace:
+        raise UserError(f"{path}: exists already; choose another name, or pass --force to replace it")
+
+
 @contextmanager
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` on success; with `replace` an old `path` goes only then.
@@ -72,8 +78,7 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         UserError: `path` exists and `replace` is not set, or the disk refuses.
     """
-    if path.exists() and not replace:
-        raise UserError(f"{path}: exists already; choose another name, or pass --force to replace it")
+    check_free(path, replace=replace)
     temporary = _beside(path)
     try:
         temporary.mkdir(parents=True)

@@ -17,6 +17,7 @@ from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 
 BACKENDS = {
     "onnxruntime-cpu": "kd_deploy.runtime.backends.onnxruntime_cpu",
+    "tensorrt": "kd_deploy.runtime.backends.tensorrt",
     "torch": "kd_deploy.export.torch_backend",  # the reference; imported only when it is asked for
 }
 """Backend name -> the module whose `open_backend(bundle, precision)` returns a `Model`."""
@@ -40,9 +41,11 @@ class Model(ABC):
 
     Attributes:
         size: height and width in pixels of the frames it takes; None: of any.
+        batch: frames in one run of what is underneath; None: any number.
     """
 
     size: tuple[int, int] | None
+    batch: int | None = None
 
     @abstractmethod
     def describe(self) -> Description: ...
@@ -73,7 +76,12 @@ class Model(ABC):
                 f"frames: expected uint8 (N, {height}, {width}, 3) in BGR, got "
                 f"{frames.dtype} {frames.shape}; resize them, or export the bundle with another --size"
             )
-        return self._run(frames)
+        if self.batch is None:
+            return self._run(frames)
+        missing = -len(frames) % self.batch
+        padded = np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0))) if missing else frames
+        parts = [self._run(part) for part in np.split(padded, len(padded) // self.batch)]
+        return np.concatenate(parts)[: len(frames)]
 
     def __enter__(self: AnyModel) -> AnyModel:
         return self

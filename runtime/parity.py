@@ -20,7 +20,10 @@ from kd_deploy.runtime.overlay import Palette, colorize, side_by_side
 from kd_deploy.runtime.segment import Image, Mask, segment, to_size
 
 MIN_PIXEL_AGREEMENT = 99.9
-"""Percent of equal pixels that two fp32 backends reach (argmax near-ties differ); fp16, int8 need less."""
+"""Percent of equal pixels that two fp32 backends reach (argmax near-ties differ)."""
+
+MIN_PIXEL_AGREEMENTS = {"fp32": MIN_PIXEL_AGREEMENT, "fp16": 99.0, "bf16": 98.5, "int8": 97.0}
+"""By precision: what export chose on calibration frames, less half to two points for frames it did not see."""
 
 LOST_SHARE, LOST_FOUND = 0.1, 10.0
 """Without labels a class with the first percent of the reference's pixels, of which the candidate finds less
@@ -173,7 +176,7 @@ def check_bundle(
     *,
     max_miou_drop: float | None = None,
 ) -> ParityReport:
-    """Judge a backend of a bundle by the bundle's own thresholds; the report is kept in its parity.json.
+    """Judge a backend of a bundle by the bundle's own thresholds; the report is kept in its parity.json and its ledger.
 
     Args:
         candidate: the bundle on the backend under test.
@@ -185,7 +188,7 @@ def check_bundle(
         UserError: as `compare` and `compare_golden`.
     """
     limits = bundle.manifest["thresholds"]
-    agreement = limits["min_pixel_agreement"]
+    agreement = bundle.min_agreement(candidate.describe().precision)
     if reference is None:
         report = compare_golden(candidate, bundle.golden(), bundle.classes, min_pixel_agreement=agreement)
     else:
@@ -198,6 +201,7 @@ def check_bundle(
             min_pixel_agreement=agreement,
         )
     bundle.keep("parity.json", report.to_json())
+    bundle.enter(report.to_json())
     return report
 
 

@@ -148,6 +148,53 @@ def deeplab(deploy: Callable[[str], Deployed]) -> Deployed:
     return deploy("deeplabv3plus")
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: the finished run of a network that is exported in a second or two and says something: its mIoU on
+    val is over 50 points. 10 training frames."""
+    from kd_deploy.config.load import load_recipe
+    from kd_deploy.training.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    file = write_recipe(folder / "tiny.yaml", write_camvid(folder / "camvid", train=10), "segformer")
+    overrides = ("student.encoder=resnet18", "train.iterations=30", "evaluate.every=30", "train.lr=0.001")
+    train(load_recipe(str(file), overrides), "student", folder / "run", device="cpu")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def precise(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: the bundle of `trained` in every precision."""
+    from kd_deploy.deploy import Wanted, export_run
+
+    path = tmp_path_factory.mktemp("precise") / "bundle"
+    export_run(trained, path, Wanted(precisions=("fp16", "bf16", "int8", "int8-cpu")))
+    return path
+
+
+@pytest.fixture(scope="session")
+def pairs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read only: the bundle of `trained` whose graphs take two frames at once."""
+    from kd_deploy.deploy import Wanted, export_run
+
+    path = tmp_path_factory.mktemp("pairs") / "bundle"
+    export_run(trained, path, Wanted(batch=2))
+    return path
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Exports take their float graphs from the folder that is given, which saves the seconds of tracing them."""
+
+    def use(folder: Path) -> None:
+        def copy(graph: object, ends: object, file: Path, facts: object) -> None:
+            shutil.copy(folder / file.name, file)
+
+        monkeypatch.setattr("kd_deploy.export.precisions.write_onnx", copy)
+
+    return use
+
+
 @pytest.fixture
 def own_bundle(deeplab: Deployed, tmp_path: Path) -> Path:
     """A copy that a test may damage."""

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import click
 
+from kd_deploy.cli.build import build
 from kd_deploy.cli.data import data
 from kd_deploy.cli.demo import demo
-from kd_deploy.cli.deployment import benchmark, export, infer, parity
+from kd_deploy.cli.deployment import benchmark, infer, parity
+from kd_deploy.cli.export import export
 from kd_deploy.cli.recipes import recipes
 from kd_deploy.cli.results import compare, report
 from kd_deploy.cli.training import distill, evaluate, train
@@ -34,6 +36,7 @@ for command in (
     distill,
     evaluate,
     export,
+    build,
     parity,
     benchmark,
     infer,

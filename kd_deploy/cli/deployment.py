@@ -1,4 +1,4 @@
-"""`kd-deploy export`, `parity`, `benchmark` and `infer`."""
+"""`kd-deploy parity`, `benchmark` and `infer`."""
 
 from __future__ import annotations
 
@@ -11,28 +11,6 @@ from click.core import ParameterSource
 from kd_deploy.cli import options
 
 bundle = click.argument("bundle", type=click.Path(path_type=Path))
-
-
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="BUNDLE")
-@click.option("--size", type=options.SizeType(), help="Frames the bundle takes; else the data set's.")
-@options.data
-@click.option("--force", is_flag=True, help="Replace BUNDLE once the new one is written and checked.")
-def export(run: Path, output: Path, size: tuple[int, int] | None, data: Path | None, force: bool) -> None:
-    """Write the bundle of a finished RUN: ONNX, golden frames, manifest; checked before it appears."""
-    from kd_deploy.deploy import export_run
-
-    written = export_run(run, output, size=size, root=data, replace=force)
-    height, width = written.size
-    rows = [
-        ("model", ", ".join(written.manifest["models"].values())),
-        ("opset", written.manifest["opset"]),
-        ("frame", f"uint8 (N, {height}, {width}, 3) BGR"),
-        ("mask", f"uint8 (N, {height}, {width}), {len(written.classes)} classes"),
-        ("golden frames", f"{len(written.manifest['golden'])}, agree with PyTorch at two batch sizes"),
-    ]
-    options.print_table(("", str(output)), rows)
 
 
 @click.command()
@@ -71,9 +49,10 @@ def parity(
         else:
             from kd_deploy.data.dataset import frames
             from kd_deploy.deploy import bundle_dataset
+            from kd_deploy.progress import counted
 
             dataset = bundle_dataset(opened, data, split)
-            labelled = options.counted("parity", frames(dataset), len(dataset))
+            labelled = counted("parity", frames(dataset), len(dataset))
             with open_model(opened, backend="torch") as reference:
                 report = check_bundle(opened, candidate, reference, labelled, max_miou_drop=max_miou_drop)
     if pictures:

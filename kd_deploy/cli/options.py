@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,13 +102,3 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def counted(title: str, items: Iterable[Item], total: int) -> Iterator[Item]:
-    """`items` under a progress bar."""
-    from kd_deploy.progress import Progress
-
-    with Progress(title, total) as progress:
-        for done, item in enumerate(items, start=1):
-            yield item
-            progress.advance(done)

@@ -109,18 +109,20 @@ class Segmenter(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, C, H, W) of pictures (B, 3, H, W) of any size, at that size.
 
-        Pictures are padded at the bottom and the right with the normalisation's mean; the logits are
-        upsampled bilinearly (align_corners=False) and the padding is cut off.
+        They are upsampled bilinearly (align_corners=False), and what `prepared` padded is cut off.
         """
         height, width = images.shape[-2:]
-        x = (images - self.mean) / self.std
-        below, right = self._padding(height), self._padding(width)
-        if below or right:
-            x = F.pad(x, (0, right, 0, below))
+        x = self.prepared(images)
         logits: Tensor = self.network(x)
         if logits.shape[-2:] != x.shape[-2:]:
             logits = F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) as the network takes them: normalised, padded at the bottom and the right."""
+        x = (images - self.mean) / self.std
+        below, right = (self._padding(side) for side in images.shape[-2:])
+        return F.pad(x, (0, right, 0, below)) if below or right else x
 
     def _padding(self, side: int) -> int:
         return max(-side % self.stride, self.least - side)

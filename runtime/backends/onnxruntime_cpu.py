@@ -30,7 +30,7 @@ class OnnxRuntimeCpu(Model):
         used = self._session.get_providers()
         if used[0] != PROVIDER:
             raise MissingComponentError(f"onnxruntime: {PROVIDER} was asked for, {used[0]} came")
-        self.size = bundle.size
+        self.size, self.batch = bundle.size, bundle.batch
         self._precision = precision
         self._version = onnxruntime.__version__
 
@@ -55,5 +55,5 @@ def _first_line(error: Exception) -> str:
 
 
 def open_backend(bundle: Bundle, precision: str) -> Model:
-    """Open `bundle` with this backend (see `kd_deploy.runtime.model.open_model`)."""
-    return OnnxRuntimeCpu(bundle, precision)
+    """Open `bundle` with this backend (see `kd_deploy.runtime.model.open_model`), in its form for CPUs."""
+    return OnnxRuntimeCpu(bundle, bundle.for_cpu(precision))

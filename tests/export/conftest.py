@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from kd_deploy.config.architectures import Arch
+from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.export.onnx_graph import Ends, write_onnx
 from kd_deploy.models.segmenter import Segmenter, build
 
 
@@ -14,9 +19,27 @@ from kd_deploy.models.segmenter import Segmenter, build
     ids=lambda student: student[0],
 )
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    """A random student of 7 classes, each class's logits brought to mean 0 and deviation 1."""
+    """Both students, random, of 7 classes."""
+    return speaking(*request.param)
+
+
+STUDENT_SIZE = (90, 120)  # no multiple of 16 or 32
+STUDENT_FACTS = {"classes": ["road", "sky"], "input": {"size": list(STUDENT_SIZE)}}
+
+
+@pytest.fixture(scope="package")
+def student(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> tuple[DeployedGraph, Path]:
+    """Both students in turn: the graph, and its ONNX file in a folder of its own; read only."""
+    graph = DeployedGraph(segmenter.folded())
+    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(graph, Ends(STUDENT_SIZE), file, STUDENT_FACTS)
+    return graph, file
+
+
+def speaking(arch: Arch, encoder: str) -> Segmenter:
+    """A random network of 7 classes, each class's logits brought to mean 0 and deviation 1."""
     torch.manual_seed(0)
-    built = build(*request.param, 7).eval()
+    built = build(arch, encoder, 7).eval()
     head = built.network.get_submodule("segmentation_head.0")
     with torch.no_grad():
         logits = built(torch.randint(0, 256, (2, 3, 96, 128)).float()).logits

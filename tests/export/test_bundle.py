@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 import onnx
 import pytest
 
-from kd_deploy.deploy import export_run
+from kd_deploy.deploy import Wanted, export_run
 from kd_deploy.export import bundle as writing
+from kd_deploy.export import precisions
+from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import GateFailedError, UserError
 from kd_deploy.runtime.model import open_model
@@ -31,6 +34,7 @@ def test_the_manifest_vouches_for_every_other_file(deployed: Any) -> None:
     assert files.keys() == {
         "README.md",
         "model.fp32.onnx",
+        "model.fp32-cpu.onnx",
         "reference.safetensors",
         *(f"golden/{number:03d}.{kind}.png" for number in (0, 1) for kind in ("frame", "mask")),
     }
@@ -39,13 +43,23 @@ def test_the_manifest_vouches_for_every_other_file(deployed: Any) -> None:
 def test_the_manifest_says_what_the_graph_is(deployed: Any) -> None:
     bundle = Bundle.open(deployed.bundle)
     manifest = bundle.manifest
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
     assert manifest["opset"] == 18
     assert manifest["ignore"] == 255
     assert bundle.classes[3] == "road"
     assert tuple(bundle.palette[3]) == (128, 64, 128)
     assert bundle.size == (64, 96)
-    assert manifest["models"] == {"fp32": "model.fp32.onnx"}
+    assert manifest["models"] == {"fp32": "model.fp32.onnx", "fp32-cpu": "model.fp32-cpu.onnx"}
+    assert manifest["precisions"] == {"fp32": {"opset": 18}, "fp32-cpu": {"opset": 18}}
+    assert manifest["input"] == {
+        "name": "frame",
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "channels": "BGR",
+        "size": [64, 96],
+        "batch": "dynamic",
+    }
+    assert manifest["thresholds"]["min_pixel_agreement"].keys() == {"fp32", "fp16", "bf16", "int8"}
     assert manifest["data"] == {
         "format": "camvid",
         "size": None,
@@ -54,9 +68,10 @@ def test_the_manifest_says_what_the_graph_is(deployed: Any) -> None:
     assert manifest["source"]["terms"] == ["ce", "kd", "bpkd.body"]
     assert manifest["source"]["miou"] > 0
     assert manifest["tools"].keys() >= {"torch", "onnx", "python"}
-    properties = {p.key: json.loads(p.value) for p in onnx.load(bundle.model_file("fp32")).metadata_props}
     shared = ("classes", "palette", "ignore", "input", "output", "normalisation")
-    assert properties == {key: manifest[key] for key in shared}
+    for name in manifest["models"]:
+        properties = {p.key: json.loads(p.value) for p in onnx.load(bundle.model_file(name)).metadata_props}
+        assert properties == {**{key: manifest[key] for key in shared}, "precision": name}
     assert manifest["normalisation"]["mean"] == pytest.approx([123.675, 116.28, 103.53])
 
 
@@ -70,17 +85,13 @@ def test_golden_frames_are_validation_frames_as_they_are(deployed: Any, camvid: 
 
 
 @pytest.fixture
-def quick(deeplab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exporting a run takes its graph from its bundle, which saves the seconds of tracing it."""
-
-    def copy(graph: Any, size: Any, file: Path, facts: Any) -> None:
-        shutil.copy(deeplab.bundle / file.name, file)
-
-    monkeypatch.setattr(writing, "write_onnx", copy)
+def quick(deeplab: Any, traced: Callable[[Path], None]) -> None:
+    """Exporting a run takes its graphs from its bundle."""
+    traced(deeplab.bundle)
 
 
-def test_another_size_than_the_datas(deeplab: Any, tmp_path: Path) -> None:
-    bundle = export_run(deeplab.run, tmp_path / "bundle", size=(50, 70))
+def test_another_size_than_the_datas(trained: Path, tmp_path: Path) -> None:
+    bundle = export_run(trained, tmp_path / "bundle", Wanted(size=(50, 70)))
     assert bundle.size == (50, 70)
     _, frame, mask = next(iter(bundle.golden()))
     with open_model(bundle) as model:
@@ -117,11 +128,11 @@ def test_force_replaces_nothing_but_a_bundle(deeplab: Any, tmp_path: Path) -> No
 def test_a_failing_export_leaves_everything_as_it_was(
     deeplab: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def fail(graph: Any, size: Any, file: Path, facts: Any) -> None:
+    def fail(graph: Any, ends: Any, file: Path, facts: Any) -> None:
         file.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(writing, "write_onnx", fail)
+    monkeypatch.setattr(precisions, "write_onnx", fail)
     before = snapshot(own_bundle.parent)
     for path, replace in ((own_bundle, True), (own_bundle.parent / "new", False)):
         with pytest.raises(UserError if isinstance(error, OSError) else type(error)) as caught:
@@ -138,9 +149,7 @@ def test_a_graph_that_is_not_the_network_is_not_written(
 ) -> None:
     run = writing.TorchModel.run
     monkeypatch.setattr(writing.TorchModel, "run", lambda self, frames: (run(self, frames) + 1) % 11)
-    with pytest.raises(
-        GateFailedError, match=r"^model.fp32.onnx: at batch 1 [\d.]+ % of the golden .* nothing was"
-    ):
+    with pytest.raises(GateFailedError, match=r"^fp32: at batch 1 [\d.]+ % of the golden .* nothing was"):
         export_run(deeplab.run, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
@@ -149,16 +158,12 @@ def test_a_graph_that_is_not_the_network_is_not_written(
 def test_a_graph_that_fails_at_the_second_batch_size_is_not_written(
     deeplab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_model_ = writing.open_model
+    class FixedBatch(OnnxRuntimeCpu):
+        def _run(self, frames: Any) -> Any:
+            return super()._run(frames[:1].repeat(len(frames), 0))
 
-    def fixed_batch(bundle: Any) -> Any:
-        model = open_model_(bundle)
-        run = model.run
-        model.run = lambda frames: run(frames[:1].repeat(len(frames), 0))  # type: ignore[method-assign]
-        return model
-
-    monkeypatch.setattr(writing, "open_model", fixed_batch)
-    with pytest.raises(GateFailedError, match="at batch 2"):
+    monkeypatch.setattr(writing, "OnnxRuntimeCpu", FixedBatch)
+    with pytest.raises(GateFailedError, match=r"^fp32: at batch 2 "):
         export_run(deeplab.run, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -69,8 +70,9 @@ def test_the_report_needs_no_other_file(demo: Path) -> None:
 
 
 def test_a_second_go_trains_nothing_and_another_seed_is_refused(
-    demo: Path, monkeypatch: pytest.MonkeyPatch
+    demo: Path, traced: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    traced(demo / "bundle")
     monkeypatch.setattr("kd_deploy.demo.DRIVE_SECONDS", 0.2)
     monkeypatch.setattr("kd_deploy.demo.BENCHMARK_SECONDS", 0.05)
     before = (demo / "teacher" / "metrics.jsonl").read_bytes()

@@ -17,7 +17,7 @@ from kd_deploy.config.load import load_recipe
 from kd_deploy.config.views import WHOLE, Views
 from kd_deploy.data.camvid import CamVid
 from kd_deploy.data.scenes import CLASSES
-from kd_deploy.deploy import bundle_dataset, export_run, open_for_evaluation
+from kd_deploy.deploy import Wanted, bundle_dataset, export_run, open_for_evaluation
 from kd_deploy.evaluate import count, score, to_json
 from kd_deploy.export import graph
 from kd_deploy.export.bundle import Content
@@ -143,12 +143,12 @@ VIEWS = {"window": [48, 48], "stride": [32, 48], "scales": [0.75, 1.0], "flip": 
 
 
 @pytest.fixture(scope="module")
-def viewed(deeplab: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def viewed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Read only: a run whose recipe scores by several views; it goes on from a run that says something."""
     path = tmp_path_factory.mktemp("viewed") / "run"
     overrides = [f"evaluate.{key}={json.dumps(value)}" for key, value in VIEWS.items()]
-    overrides += [f"student.weights={deeplab.run}", "train.iterations=2", "train.lr=1e-5"]
-    train(load_recipe(str(deeplab.recipe), overrides), "student", path, device="cpu")
+    overrides += [f"student.weights={trained}", "train.iterations=2", "train.lr=1e-5"]
+    train(load_recipe(str(trained / "recipe.yaml"), overrides), "student", path, device="cpu")
     return path
 
 
@@ -222,9 +222,9 @@ def test_a_bundle_of_frames_of_different_sizes_needs_a_size(
         UserError, match=r"run: the frames of its data set differ in size, .* pass --size HxW"
     ):
         export_run(voc_run, tmp_path / "bundle")
-    export_run(voc_run, tmp_path / "bundle", size=(48, 64))
+    export_run(voc_run, tmp_path / "bundle", Wanted(size=(48, 64)))
     (content,) = written
-    assert content.size == (48, 64)
+    assert content.ends.size == (48, 64)
     bundle = Bundle(tmp_path, {"data": content.data, "classes": content.classes})
     assert len(bundle_dataset(bundle, voc_run.parent / "VOCdevkit" / "VOC2012", "train")) == 4
 

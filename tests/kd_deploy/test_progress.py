@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kd_deploy.progress import Progress
+from kd_deploy.progress import Progress, counted
 
 
 def test_an_interval_is_a_line_with_every_term(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,3 +49,13 @@ def test_long_work_says_a_line_at_most_every_ten_seconds(
         "evaluate: 5  0.50 it/s",
         "evaluate: 10/12  0.50 it/s  ETA 4 s",
     ]
+
+
+def test_counted_hands_on_every_item_and_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kd_deploy.progress.SILENT_SECONDS", 0.0)
+    assert list(counted("measure", iter("ab"), 2)) == ["a", "b"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split()[:2] for line in err.splitlines()] == [["measure:", "1/2"], ["measure:", "2/2"]]

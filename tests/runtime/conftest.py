@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.model import Description, Model
+from tests.runtime.gpu import gpu, tiny, without_tensorrt  # noqa: F401  # fixtures
 
 Array = NDArray[np.uint8]
 

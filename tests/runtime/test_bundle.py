@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
+from kd_deploy.runtime.bundle import LEDGER, MANIFEST, SCHEMA, Bundle, sha256
 from kd_deploy.runtime.errors import UserError
 
 
@@ -41,7 +41,7 @@ def bundle(tmp_path: Path) -> Path:
         "reference": "reference.safetensors",
         "network": {"arch": "segformer", "encoder": "mit_b0"},
         "golden": [{"name": "a", "frame": "golden/0.frame.png", "mask": "golden/0.mask.png"}],
-        "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": 99.9},
+        "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": {"fp32": 99.9}},
         "data": {"format": "synthetic"},
         "files": {p.relative_to(folder).as_posix(): sha256(p) for p in folder.rglob("*") if p.is_file()},
     }
@@ -116,8 +116,8 @@ def test_a_model_that_the_manifest_does_not_vouch_for(bundle: Path) -> None:
 
 
 def test_another_schema_and_what_is_no_manifest(bundle: Path, tmp_path: Path) -> None:
-    rewrite(bundle, lambda manifest: manifest.update(schema=2))
-    assert refusal(bundle) == f"{bundle / MANIFEST}: schema 2, this version reads 1; export the bundle again"
+    rewrite(bundle, lambda manifest: manifest.update(schema=1))
+    assert refusal(bundle) == f"{bundle / MANIFEST}: schema 1, this version reads 2; export the bundle again"
     (bundle / MANIFEST).write_text("[]")
     assert "schema None" in refusal(bundle)
     (bundle / MANIFEST).write_text('{"schema": 1,')
@@ -155,7 +155,16 @@ def test_an_incomplete_manifest(bundle: Path, key: str) -> None:
         (("network", "arch"), 3, "network.arch must be text, not 3"),
         (("thresholds",), [0.5, 99.9], "thresholds must be a section, not [0.5, 99.9]"),
         (("thresholds", "max_miou_drop"), "half", "thresholds.max_miou_drop must be a number, not 'half'"),
-        (("thresholds", "min_pixel_agreement"), True, "min_pixel_agreement must be a number, not True"),
+        (("thresholds", "min_pixel_agreement"), 99.9, "min_pixel_agreement must be a section, not 99.9"),
+        (
+            ("thresholds", "min_pixel_agreement", "fp32"),
+            True,
+            "min_pixel_agreement.fp32 must be a number, not True",
+        ),
+        (("thresholds", "min_pixel_agreement"), {"fp16": 99}, "min_pixel_agreement.fp32 is missing"),
+        (("input", "batch"), "two", "input.batch must be a number of frames, or dynamic, not 'two'"),
+        (("input", "batch"), 0, "input.batch must be a number of frames, or dynamic, not 0"),
+        (("input", "batch"), True, "input.batch must be a number of frames, or dynamic, not True"),
         (("input", "size"), "4x6", "input.size must be a list, not '4x6'"),
         (("input", "size"), [4, 6.5], "input.size[1] must be a whole number, not 6.5"),
         (("input", "size"), [4], "input.size must be a height and a width in pixels, not [4]"),
@@ -217,3 +226,62 @@ def test_golden_frames_are_read_under_any_name(bundle: Path, monkeypatch: pytest
     """OpenCV's own functions for files find only ASCII names on Windows."""
     monkeypatch.setattr(cv2, "imread", lambda *_: None)
     assert len(list(Bundle.open(bundle).golden())) == 1
+
+
+def result(backend: str = "onnxruntime-cpu", precision: str = "fp32", **facts: Any) -> dict[str, Any]:
+    """What the ledger reads of a parity result."""
+    candidate = {"backend": backend, "precision": precision, "device": facts.pop("device", "a CPU")}
+    return {"candidate": candidate, "golden": False, **facts}
+
+
+def test_the_ledger_keeps_the_last_result_of_each_subject(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.ledger() == []
+    first = result(miou_drop=0.5)
+    others = [
+        result(backend="tensorrt"),
+        result(precision="int8"),
+        result(device="another CPU"),
+        result(golden=True),
+    ]
+    for entry in (first, *others):
+        opened.enter(entry)
+    assert opened.ledger() == [first, *others]
+    again = result(miou_drop=0.1)
+    opened.enter(again)
+    assert opened.ledger() == [*others, again]
+    assert json.loads((bundle / LEDGER).read_text()) == [*others, again]
+    assert Bundle.open(bundle).ledger() == [*others, again]  # and no part of the manifest
+
+
+@pytest.mark.parametrize(
+    "text", ["[", "{}", "[1]", '[{"candidate": {"backend": "torch", "precision": "fp32"}}]', "\ud800"]
+)
+def test_a_damaged_ledger_is_one_line(bundle: Path, text: str) -> None:
+    (bundle / LEDGER).write_bytes(text.encode("utf-8", "surrogatepass"))
+    opened = Bundle.open(bundle)
+    for ask in (opened.ledger, lambda: opened.enter(result())):
+        with pytest.raises(UserError) as caught:
+            ask()
+        assert str(caught.value).startswith(f"{bundle / LEDGER}: is damaged (")
+        assert str(caught.value).endswith("); remove it, kd-deploy parity begins it anew")
+        assert "\n" not in str(caught.value)
+
+
+def test_what_each_precision_must_reach_and_who_runs_it(bundle: Path) -> None:
+    (bundle / "model.int8-cpu.onnx").write_bytes(b"model")
+
+    def add(manifest: dict[str, Any]) -> None:
+        manifest["models"]["int8-cpu"] = "model.int8-cpu.onnx"
+        manifest["thresholds"]["min_pixel_agreement"].update({"fp16": 99.0, "int8": 97})
+        manifest["input"]["batch"] = 2
+
+    assert Bundle.open(bundle).batch is None
+    rewrite(bundle, add)
+    opened = Bundle.open(bundle)
+    asked = {"fp32": 99.9, "fp32-cpu": 99.9, "fp16": 99.0, "int8": 97.0, "int8-cpu": 97.0, "unheard-of": 99.9}
+    assert {name: opened.min_agreement(name) for name in asked} == asked
+    assert [opened.for_cpu(name) for name in ("fp32", "int8", "int8-cpu")] == ["fp32", "int8-cpu", "int8-cpu"]
+    assert opened.batch == 2
+    rewrite(bundle, lambda manifest: manifest["input"].update(batch="dynamic"))
+    assert Bundle.open(bundle).batch is None

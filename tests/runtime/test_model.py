@@ -13,28 +13,14 @@ import pytest
 from kd_deploy.runtime.bundle import Bundle, sha256
 from kd_deploy.runtime.errors import MissingComponentError, UserError
 from kd_deploy.runtime.model import BACKENDS, open_model
+from tests.runtime.backends.tester import keeps_the_contract
 
 
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize(
+    "backend", [name for name in BACKENDS if name != "tensorrt"]
+)  # which needs an engine
 def test_every_backend_keeps_the_contract(deployed: Any, backend: str) -> None:
-    bundle = Bundle.open(deployed.bundle)
-    golden = list(bundle.golden())
-    frames = np.stack([frame for _, frame, _ in golden])
-    with open_model(bundle, backend=backend) as model:
-        masks = model.run(frames)
-        assert masks.shape == (2, 64, 96)
-        assert masks.dtype == np.uint8
-        assert (masks == np.stack([mask for _, _, mask in golden])).mean() > 0.999
-        assert (model.run(frames[1:])[0] == masks[1]).mean() > 0.999  # another batch size
-        flipped = frames[:, :, ::-1]  # a view that is not contiguous
-        assert (model.run(flipped) == model.run(flipped.copy())).all()
-        what = model.describe()
-        assert (what.backend, what.precision) == (backend, "fp32")
-        assert what.device
-        assert what.versions
-        for wrong in (frames[:, :32], frames.astype(np.float32), frames[0], frames[:0], frames[..., :1]):
-            with pytest.raises(UserError, match=r"^frames: expected uint8 \(N, 64, 96, 3\) in BGR, got "):
-                model.run(wrong)
+    keeps_the_contract(Bundle.open(deployed.bundle), backend)
 
 
 def test_a_path_opens_too(deeplab: Any) -> None:
@@ -43,7 +29,9 @@ def test_a_path_opens_too(deeplab: Any) -> None:
 
 
 def test_an_unknown_backend_names_the_known_ones(deeplab: Any) -> None:
-    with pytest.raises(UserError, match=r"^backend: no 'openvino'; choose one of onnxruntime-cpu, torch"):
+    with pytest.raises(
+        UserError, match=r"^backend: no 'openvino'; choose one of onnxruntime-cpu, tensorrt, torch"
+    ):
         open_model(deeplab.bundle, backend="openvino")
     with pytest.raises(UserError, match="bundle: holds no fp16 model, only fp32"):
         open_model(deeplab.bundle, precision="fp16")
@@ -65,7 +53,7 @@ def test_a_missing_library_is_a_missing_component(
 
 def test_a_model_that_onnxruntime_cannot_load(own_bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Damaged before its sha256 was taken."""
-    model = own_bundle / "model.fp32.onnx"
+    model = own_bundle / "model.fp32-cpu.onnx"  # what a CPU takes for fp32
     model.write_bytes(model.read_bytes()[:5000])
     manifest = json.loads((own_bundle / "manifest.json").read_text())
     manifest["files"][model.name] = sha256(model)
@@ -74,3 +62,14 @@ def test_a_model_that_onnxruntime_cannot_load(own_bundle: Path, capfd: pytest.Ca
         open_model(own_bundle)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_fixed_batch_is_filled_up_and_cut_off(fake_model: Any, count: int) -> None:
+    model = fake_model()
+    model.batch = 2
+    frames = np.random.default_rng(0).integers(0, 256, (count, 24, 32, 3), dtype=np.uint8)
+    assert (model.run(frames) == frames[..., 0]).all()
+    assert [len(call) for call in model.calls] == [2] * ((count + 1) // 2)
+    if count % 2:
+        assert (model.calls[-1] == frames[-1]).all()  # the last frame twice

@@ -12,6 +12,7 @@ import cv2
 import pytest
 
 from tests.conftest import draw
+from tests.runtime.gpu import gpu, tiny, without_tensorrt  # noqa: F401  # fixtures
 
 
 @pytest.fixture

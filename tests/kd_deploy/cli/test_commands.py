@@ -199,7 +199,7 @@ def test_an_unknown_backend_is_1(deeplab: Any, camvid: Path, video: Path, tmp_pa
     ):
         outcome = kd(*command, "--backend", "openvino")
         assert outcome.code == 1
-        assert outcome.error == "backend: no 'openvino'; choose one of onnxruntime-cpu, torch"
+        assert outcome.error == "backend: no 'openvino'; choose one of onnxruntime-cpu, tensorrt, torch"
     assert not (tmp_path / "out.mp4").exists()
 
 

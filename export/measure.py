@@ -1,0 +1,77 @@
+"""What each precision of a bundle costs in mIoU, and what it gains in time, on the machine that exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.export.precisions import FOR_CPU, NOT_ON_A_CPU
+from kd_deploy.export.speed import Speed, compare_speed
+from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.errors import GateFailedError
+from kd_deploy.runtime.frames import Frame
+from kd_deploy.runtime.model import Description, Model, open_model
+from kd_deploy.runtime.parity import ParityReport, check_bundle
+
+
+class Remembered(Model):
+    """A model that computes the mask of a frame once."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._masks: dict[int, NDArray[np.uint8]] = {}
+        self.size = model.size
+
+    def describe(self) -> Description:
+        return self._model.describe()
+
+    def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        key = hash(frames.tobytes())
+        if key not in self._masks:
+            self._masks[key] = self._model.run(frames)
+        return self._masks[key]
+
+    def close(self) -> None:
+        self._masks.clear()
+
+
+def measure(
+    bundle: Bundle, frames: Callable[[], Iterable[Frame]], precisions: Sequence[str]
+) -> dict[str, ParityReport]:
+    """Judge each precision by PyTorch's float32 on labelled frames; every report is kept in the bundle.
+
+    Args:
+        frames: the frames, from the first on, at every call.
+
+    Raises:
+        GateFailedError: a precision loses more than the bundle allows.
+    """
+    reports = {}
+    with open_model(bundle, backend="torch") as torch_model, Remembered(torch_model) as reference:
+        for precision in precisions:
+            if precision in NOT_ON_A_CPU:
+                continue
+            with OnnxRuntimeCpu(bundle, precision) as candidate:
+                report = check_bundle(bundle, candidate, reference, frames())
+            if report.reasons:
+                raise GateFailedError(
+                    f"{precision}: {report.reasons[0]}, over {report.frames} frames; leave --precision {precision} "
+                    "out, or raise export.max_miou_drop in the run's recipe; nothing was written"
+                )
+            reports[precision] = report
+    return reports
+
+
+def time_against_fp32(bundle: Bundle, precisions: Sequence[str]) -> dict[str, Speed]:
+    """How long each precision takes on this CPU against fp32 in the form for CPUs, on the golden frames."""
+    images = [image for _, image, _ in bundle.golden()]
+    speeds = {}
+    with OnnxRuntimeCpu(bundle, FOR_CPU) as base:
+        for precision in precisions:
+            if precision not in NOT_ON_A_CPU:
+                with OnnxRuntimeCpu(bundle, precision) as model:
+                    speeds[precision] = compare_speed(base, model, images)
+    return speeds
