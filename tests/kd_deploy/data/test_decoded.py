@@ -170,9 +170,9 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(section: CamVidData, tmp_pa
 
 
 def test_a_folder_that_cannot_be_made(section: CamVidData, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "file").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be written \(.*\); free space or choose another place$"):
-        kept(section, tmp_path / "cache")
+        kept(section, tmp_path / "file" / "cache")
 
 
 def test_a_file_in_the_place_of_the_folder(section: CamVidData, tmp_path: Path) -> None:
