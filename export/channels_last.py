@@ -11,14 +11,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from onnxscript import opset18 as op
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from kd_deploy.export.graph import rgb
 from kd_deploy.models.segformer import FoldedDecoder
 from kd_deploy.models.segmenter import Segmenter
 
 
-@torch.library.custom_op("kd_deploy::enlarge", mutates_args=())
+@library.custom_op("kd_deploy::enlarge", mutates_args=())
 def enlarge(x: Tensor, factor: int) -> Tensor:
     """(B, h, w, C) -> (B, h * factor, w * factor, C), bilinear with align_corners=False.
 

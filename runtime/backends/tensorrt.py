@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from kd_deploy.runtime import cuda
 from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.engines.handles import key_here, make_logger, make_runtime
 from kd_deploy.runtime.engines.key import BuildOptions
-from kd_deploy.runtime.engines.library import key_here, make_logger, make_runtime
 from kd_deploy.runtime.engines.store import EngineFile, find_runnable, others
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import Description, Model

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kd_deploy.runtime import cuda
+from kd_deploy.runtime.engines.handles import make_builder, make_logger, make_runtime, out_of_memory
 from kd_deploy.runtime.engines.inspect import Verdict, asked_precisions, engine_layers, judge
 from kd_deploy.runtime.engines.key import version_tuple
-from kd_deploy.runtime.engines.library import make_builder, make_logger, make_runtime, out_of_memory
 from kd_deploy.runtime.engines.request import Request, configure, set_batch, weak_flags
 from kd_deploy.runtime.engines.timing import attach_timing_cache, keep_timing_cache
 from kd_deploy.runtime.errors import GateFailedError, UserError

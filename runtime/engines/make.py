@@ -15,8 +15,8 @@ from typing import Any
 from kd_deploy.runtime.backends.tensorrt import TensorRt
 from kd_deploy.runtime.bundle import Bundle, sha256
 from kd_deploy.runtime.engines.child import ChildOutOfMemoryError, build_in_child
+from kd_deploy.runtime.engines.handles import key_here
 from kd_deploy.runtime.engines.key import BuildOptions
-from kd_deploy.runtime.engines.library import key_here
 from kd_deploy.runtime.engines.request import Request
 from kd_deploy.runtime.engines.store import EngineFile, engine_path, find_built, keep
 from kd_deploy.runtime.environment import environment

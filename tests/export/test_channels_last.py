@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import library
 
 from kd_deploy.config.architectures import Arch
 from kd_deploy.export.channels_last import ChannelsLastGraph, enlarge
@@ -111,4 +112,4 @@ def test_enlarging_is_bilinear_of_the_last_but_one_axes() -> None:
     expected = torch.nn.functional.interpolate(x.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear")
     assert torch.equal(y, expected.permute(0, 2, 3, 1))
     assert y.is_contiguous()
-    torch.library.opcheck(enlarge, (x, 2), test_utils=("test_schema", "test_faketensor"))
+    library.opcheck(enlarge, (x, 2), test_utils=("test_schema", "test_faketensor"))

@@ -15,8 +15,8 @@ import pytest
 from kd_deploy.runtime.backends.tensorrt import TensorRt
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.engines.build import build
+from kd_deploy.runtime.engines.handles import key_here
 from kd_deploy.runtime.engines.key import BuildOptions
-from kd_deploy.runtime.engines.library import key_here
 from kd_deploy.runtime.engines.request import Request
 from kd_deploy.runtime.engines.store import EngineFile, engine_path, keep
 from kd_deploy.runtime.errors import MissingComponentError, UserError
