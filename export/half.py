@@ -107,7 +107,7 @@ def make_half(
     if len(frames) < MIN_FRAMES:
         raise UserError(
             f"--precision {precision}: {len(frames)} calibration frames are too few, it takes {MIN_FRAMES}; "
-            "give a data set that has more"
+            "raise --calibration, or give a data set that has more"
         )
     whole = segmenter.folded()
     batches = [torch.tensor(frame[None], device=whole.mean.device) for frame in frames]

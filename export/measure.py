@@ -57,9 +57,10 @@ def measure(
             with OnnxRuntimeCpu(bundle, precision) as candidate:
                 report = check_bundle(bundle, candidate, reference, frames())
             if report.reasons:
+                way_on = "" if precision in ("fp32", FOR_CPU) else f"leave --precision {precision} out, or "
                 raise GateFailedError(
-                    f"{precision}: {report.reasons[0]}, over {report.frames} frames; leave --precision {precision} "
-                    "out, or raise export.max_miou_drop in the run's recipe; nothing was written"
+                    f"{precision}: {report.reasons[0]}, over {report.frames} frames; {way_on}raise "
+                    "export.max_miou_drop in the run's recipe; nothing was written"
                 )
             reports[precision] = report
     return reports

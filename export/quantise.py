@@ -111,7 +111,7 @@ def quantise(
     if len(frames) < MIN_FRAMES:
         raise UserError(
             f"int8: {len(frames)} calibration frames are too few, {MIN_FRAMES} or more are needed; "
-            "name a data set whose training split has them"
+            "raise --calibration, or name a data set whose training split has them"
         )
     model = read(source)
     held_out = frames[_HELD_OUT - 1 :: _HELD_OUT]

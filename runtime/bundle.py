@@ -153,9 +153,9 @@ class Bundle:
         return float(limits.get(precision, limits.get(precision.removesuffix(_CPU), limits["fp32"])))
 
     def for_cpu(self, precision: str) -> str:
-        """The model of a precision that a CPU runs best: fp32-cpu for fp32 where the bundle has it."""
+        """fp32-cpu for fp32 where the bundle has it: the same numbers. int8-cpu has others than int8, and is asked for."""
         own = f"{precision}{_CPU}"
-        return own if own in self.manifest["models"] else precision
+        return own if precision == "fp32" and own in self.manifest["models"] else precision
 
     def model_file(self, precision: str) -> Path:
         """The ONNX file of a precision.

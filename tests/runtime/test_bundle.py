@@ -281,7 +281,7 @@ def test_what_each_precision_must_reach_and_who_runs_it(bundle: Path) -> None:
     opened = Bundle.open(bundle)
     asked = {"fp32": 99.9, "fp32-cpu": 99.9, "fp16": 99.0, "int8": 97.0, "int8-cpu": 97.0, "unheard-of": 99.9}
     assert {name: opened.min_agreement(name) for name in asked} == asked
-    assert [opened.for_cpu(name) for name in ("fp32", "int8", "int8-cpu")] == ["fp32", "int8-cpu", "int8-cpu"]
+    assert [opened.for_cpu(name) for name in ("fp32", "int8", "int8-cpu")] == ["fp32", "int8", "int8-cpu"]
     assert opened.batch == 2
     rewrite(bundle, lambda manifest: manifest["input"].update(batch="dynamic"))
     assert Bundle.open(bundle).batch is None
