@@ -153,7 +153,7 @@ class Bundle:
         return float(limits.get(precision, limits.get(precision.removesuffix(_CPU), limits["fp32"])))
 
     def for_cpu(self, precision: str) -> str:
-        """fp32-cpu for fp32 where the bundle has it: the same numbers. int8-cpu has others than int8, and is asked for."""
+        """fp32-cpu for fp32 where the bundle has it: the same numbers. int8-cpu has others than int8: ask for it."""
         own = f"{precision}{_CPU}"
         return own if precision == "fp32" and own in self.manifest["models"] else precision
 
