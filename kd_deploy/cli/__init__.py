@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import click
 
+from kd_deploy.cli.benchmark import benchmark
 from kd_deploy.cli.build import build
 from kd_deploy.cli.data import data
 from kd_deploy.cli.demo import demo
-from kd_deploy.cli.deployment import benchmark, infer, parity
 from kd_deploy.cli.export import export
+from kd_deploy.cli.infer import infer
+from kd_deploy.cli.parity import parity
 from kd_deploy.cli.recipes import recipes
 from kd_deploy.cli.results import compare, report
 from kd_deploy.cli.training import distill, evaluate, train

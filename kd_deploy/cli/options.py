@@ -12,6 +12,7 @@ import click
 
 Item = TypeVar("Item")
 
+bundle = click.argument("bundle", type=click.Path(path_type=Path))
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
 )
