@@ -52,7 +52,7 @@ class TorchModel(Model):
         self._graph.eval()
         try:
             with torch.inference_mode():
-                masks = self._graph(torch.tensor(np.ascontiguousarray(frames), device=self._device))
+                masks = self._graph(torch.tensor(frames, device=self._device))
         finally:
             self._graph.train(training)
         result: NDArray[np.uint8] = masks.cpu().numpy()
@@ -62,7 +62,7 @@ class TorchModel(Model):
         """Nothing to free: the network is its maker's."""
 
 
-def open_backend(bundle: Bundle, precision: str) -> Model:
+def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> Model:
     """The network that the bundle was exported from, with its float32 weights, on the CPU.
 
     Raises:
@@ -71,6 +71,8 @@ def open_backend(bundle: Bundle, precision: str) -> Model:
     if precision != "fp32":
         raise UserError(f"--precision {precision}: the torch backend is the fp32 reference; leave it out")
     network = Network(**{**bundle.manifest["network"], "weights": "none"})
+    if threads is not None:
+        torch.set_num_threads(threads)  # of the whole process; torch knows no other way
     weights = bundle.vouched(bundle.manifest["reference"])
     segmenter = load(network, str(weights), len(bundle.classes), key="reference")
     return TorchModel(segmenter, bundle.size, torch.device("cpu"))

@@ -20,7 +20,7 @@ BACKENDS = {
     "tensorrt": "kd_deploy.runtime.backends.tensorrt",
     "torch": "kd_deploy.export.torch_backend",  # the reference; imported only when it is asked for
 }
-"""Backend name -> the module whose `open_backend(bundle, precision)` returns a `Model`."""
+"""Backend name -> the module whose `open_backend(bundle, precision, threads)` returns a `Model`."""
 
 
 AnyModel = TypeVar("AnyModel", bound="Model")
@@ -53,21 +53,27 @@ class Model(ABC):
     @abstractmethod
     def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]: ...
 
+    def _run_into(self, frames: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
+        """As `_run`, into `masks`; a backend that can write there itself saves the copy."""
+        masks[:] = self._run(frames)
+
     @abstractmethod
     def close(self) -> None:
         """Free what the backend holds; the model cannot run afterwards."""
 
-    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def run(self, frames: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Segment a batch.
 
         Args:
             frames: (N, H, W, 3) uint8, BGR, H and W as in `size` where it is given.
+            out: (N, H, W) uint8, contiguous: the masks are written there, so that no call allocates. The CPU's
+                backends write there themselves, without a copy.
 
         Returns:
-            (N, H, W) uint8 class ids.
+            (N, H, W) uint8 class ids; `out` where it is given.
 
         Raises:
-            UserError: the frames have another shape or type.
+            UserError: the frames or `out` have another shape or type.
         """
         expected = (*(self.size or frames.shape[1:3]), 3)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected or not len(frames):
@@ -76,12 +82,23 @@ class Model(ABC):
                 f"frames: expected uint8 (N, {height}, {width}, 3) in BGR, got "
                 f"{frames.dtype} {frames.shape}; resize them, or export the bundle with another --size"
             )
+        if out is not None:
+            _check_out(out, frames.shape[:3])
+        frames = np.ascontiguousarray(frames)
         if self.batch is None:
-            return self._run(frames)
-        missing = -len(frames) % self.batch
-        padded = np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0))) if missing else frames
-        parts = [self._run(part) for part in np.split(padded, len(padded) // self.batch)]
-        return np.concatenate(parts)[: len(frames)]
+            if out is None:
+                return self._run(frames)
+            self._run_into(frames, out)
+            return out
+        masks = np.empty(frames.shape[:3], np.uint8) if out is None else out
+        for first in range(0, len(frames), self.batch):
+            part = frames[first : first + self.batch]
+            if missing := self.batch - len(part):
+                padded = np.concatenate((part, np.repeat(part[-1:], missing, axis=0)))
+                masks[first:] = self._run(padded)[: len(part)]
+            else:
+                self._run_into(part, masks[first : first + self.batch])
+        return masks
 
     def __enter__(self: AnyModel) -> AnyModel:
         return self
@@ -92,10 +109,28 @@ class Model(ABC):
         self.close()
 
 
+def _check_out(out: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    if out.dtype != np.uint8 or out.shape != shape or not out.flags.c_contiguous or not out.flags.writeable:
+        raise UserError(
+            f"out: expected contiguous, writeable uint8 {shape}, got {out.dtype} {out.shape}; make it with "
+            f"numpy.empty({shape}, numpy.uint8)"
+        )
+
+
 def open_model(
-    bundle: Bundle | str | Path, *, backend: str = "onnxruntime-cpu", precision: str = "fp32"
+    bundle: Bundle | str | Path,
+    *,
+    backend: str = "onnxruntime-cpu",
+    precision: str = "fp32",
+    threads: int | None = None,
 ) -> Model:
     """Open a bundle with a backend; what was asked for is used, or this fails.
+
+    Args:
+        bundle: an opened bundle, or its folder.
+        backend: one of `BACKENDS`.
+        precision: one that the bundle holds (fp32, fp16, int8, int8-cpu ...).
+        threads: processor threads of a backend that computes on the CPU; None: its own choice.
 
     Raises:
         UserError: no such backend or precision, or the bundle is damaged.
@@ -109,5 +144,5 @@ def open_model(
         module = importlib.import_module(BACKENDS[backend])
     except ImportError as error:
         raise MissingComponentError(f"{backend}: cannot be imported ({error}); {INSTALL}") from error
-    model: Model = module.open_backend(bundle, precision)
+    model: Model = module.open_backend(bundle, precision, threads)
     return model

@@ -16,15 +16,17 @@ PROVIDER = "CPUExecutionProvider"
 class OnnxRuntimeCpu(Model):
     """A session of the CPU provider over one ONNX file."""
 
-    def __init__(self, bundle: Bundle, precision: str) -> None:
+    def __init__(self, bundle: Bundle, precision: str, threads: int | None = None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise MissingComponentError(f"onnxruntime: cannot be imported ({error}); {INSTALL}") from error
         onnxruntime.set_default_logger_severity(3)  # errors only; ours are the words the user reads
         file = bundle.model_file(precision)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0: a thread a core
         try:
-            self._session = onnxruntime.InferenceSession(str(file), providers=[PROVIDER])
+            self._session = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
         except Exception as error:
             raise UserError(f"{file}: ONNX Runtime cannot load it ({_first_line(error)})") from error
         used = self._session.get_providers()
@@ -43,8 +45,14 @@ class OnnxRuntimeCpu(Model):
         )
 
     def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        masks: NDArray[np.uint8] = self._session.run(["mask"], {"frame": np.ascontiguousarray(frames)})[0]
+        masks: NDArray[np.uint8] = self._session.run(["mask"], {"frame": frames})[0]
         return masks
+
+    def _run_into(self, frames: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
+        binding = self._session.io_binding()
+        binding.bind_input("frame", "cpu", 0, np.uint8, frames.shape, frames.ctypes.data)
+        binding.bind_output("mask", "cpu", 0, np.uint8, masks.shape, masks.ctypes.data)
+        self._session.run_with_iobinding(binding)
 
     def close(self) -> None:
         del self._session
@@ -54,6 +62,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def open_backend(bundle: Bundle, precision: str) -> Model:
+def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> Model:
     """Open `bundle` with this backend (see `kd_deploy.runtime.model.open_model`), in its form for CPUs."""
-    return OnnxRuntimeCpu(bundle, bundle.for_cpu(precision))
+    return OnnxRuntimeCpu(bundle, bundle.for_cpu(precision), threads)

@@ -105,6 +105,10 @@ class TensorRt(Model):
 
     def _run(self, frames: Array) -> Array:
         masks = np.empty(frames.shape[:3], np.uint8)
+        self._run_into(frames, masks)
+        return masks
+
+    def _run_into(self, frames: Array, masks: Array) -> None:
         part = self._batch[1]
         if len(frames) > part and len(self._lanes) < self._most_lanes:
             try:
@@ -122,7 +126,6 @@ class TensorRt(Model):
         for lane, rest in zip(self._lanes, under_way, strict=True):
             if rest is not None:
                 lane.collect(masks[rest])
-        return masks
 
     def close(self) -> None:
         for lane in self._lanes:
@@ -207,7 +210,7 @@ class _Lane:
         self._owned.close()
 
 
-def open_backend(bundle: Bundle, precision: str) -> Model:
+def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> Model:
     """Open `bundle` with this backend (see `kd_deploy.runtime.model.open_model`).
 
     Raises:

@@ -25,6 +25,14 @@ def keeps_the_contract(
         assert (masks == right).mean() > agreement
         assert (model.run(frames[1:])[0] == masks[1]).mean() > agreement  # another batch size
         assert (model.run(frames) == masks).mean() > agreement  # and back
+        out = np.full_like(masks, 255)
+        assert model.run(frames, out) is out
+        assert (out == masks).mean() > agreement
+        for unfit in (out[:1], out.astype(np.int32), np.empty((*out.shape[::-1],), np.uint8).T):
+            with pytest.raises(
+                UserError, match=rf"^out: expected contiguous, writeable uint8 \(2, {height}, "
+            ):
+                model.run(frames, unfit)
         flipped = frames[:, :, ::-1]  # a view that is not contiguous
         assert (model.run(flipped) == model.run(flipped.copy())).all()
         what = model.describe()
