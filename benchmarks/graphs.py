@@ -26,6 +26,7 @@ from kd_deploy.data.scenes import draw_scene
 from kd_deploy.export.channels_last import ChannelsLastGraph
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.half import make_half
+from kd_deploy.export.mix_transformer import rewritten
 from kd_deploy.export.onnx_graph import OPSET, Ends, write_onnx
 from kd_deploy.export.quantise import MIN_FRAMES, quantise
 from kd_deploy.models.segformer import MergedDecoder
@@ -123,7 +124,7 @@ def _write_ours(segmenter: Segmenter, name: str, file: Path, size: tuple[int, in
         write_onnx(graph, ends, file, {})
     else:
         form = DeployedGraph if name == "fp32" else ChannelsLastGraph
-        write_onnx(form(segmenter.folded()), ends, file, {})
+        write_onnx(form(rewritten(segmenter)), ends, file, {})
 
 
 def plain(segmenter: Segmenter) -> nn.Module:

@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from onnxscript import opset18 as op
 from torch import Tensor, library, nn
 
+from kd_deploy.export.attention import TRANSLATIONS as ATTENTION
+from kd_deploy.export.attention import fused_attend
 from kd_deploy.export.graph import rgb
+from kd_deploy.export.mix_transformer import PixelEncoder
 from kd_deploy.models.segformer import FoldedDecoder
 from kd_deploy.models.segmenter import Segmenter
 
@@ -39,8 +42,8 @@ def _resize(x: Any, factor: int) -> Any:
     return op.Resize(x, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-TRANSLATIONS: dict[Any, Any] = {torch.ops.kd_deploy.enlarge.default: _resize}
-"""What torch.onnx.export is told of our operator."""
+TRANSLATIONS: dict[Any, Any] = {torch.ops.kd_deploy.enlarge.default: _resize, **ATTENTION}
+"""What torch.onnx.export is told of our operators."""
 
 
 class ChannelsLastGraph(nn.Module):
@@ -53,7 +56,8 @@ class ChannelsLastGraph(nn.Module):
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.segmenter = segmenter
-        decoder = segmenter.network.decoder
+        encoder, decoder = segmenter.network.encoder, segmenter.network.decoder
+        self.encoder = encoder.with_attention(fused_attend) if isinstance(encoder, PixelEncoder) else encoder
         self.head = (
             ChannelsLastHead(decoder, segmenter.network.segmentation_head[0])
             if isinstance(decoder, FoldedDecoder)
@@ -64,9 +68,10 @@ class ChannelsLastGraph(nn.Module):
         height, width = frame.shape[1:3]
         x = self.segmenter.prepared(rgb(frame))
         if self.head is None:
-            logits = self.segmenter.network(x).permute(0, 2, 3, 1)
+            decoded = self.segmenter.network.decoder(self.encoder(x))
+            logits = self.segmenter.network.segmentation_head(decoded).permute(0, 2, 3, 1)
         else:
-            logits = self.head(self.segmenter.network.encoder(x))
+            logits = self.head(self.encoder(x))
         if (factor := x.shape[2] // logits.shape[1]) > 1:
             logits = enlarge(logits, factor)
         mask: Tensor = logits[:, :height, :width].argmax(dim=3)

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 from kd_deploy.export.blocks import UPSAMPLING, Blocks, Peak, find_blocks, find_peaks
 from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.export.mix_transformer import rewritten
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.runtime.errors import UserError
 
@@ -109,7 +110,7 @@ def make_half(
             f"--precision {precision}: {len(frames)} calibration frames are too few, it takes {MIN_FRAMES}; "
             "raise --calibration, or give a data set that has more"
         )
-    whole = segmenter.folded()
+    whole = rewritten(segmenter)
     batches = [torch.tensor(frame[None], device=whole.mean.device) for frame in frames]
     blocks = find_blocks(whole, batches[0])
     peaks = find_peaks(whole, blocks, batches)

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from kd_deploy.export.channels_last import ChannelsLastGraph
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.half import make_half
+from kd_deploy.export.mix_transformer import rewritten
 from kd_deploy.export.onnx_graph import BF16_OPSET, OPSET, Ends, write_onnx
 from kd_deploy.export.quantise import Quantised, quantise
 from kd_deploy.models.segmenter import Segmenter
@@ -66,7 +67,7 @@ def write_models(
     Raises:
         UserError: a precision does not serve this network, or the calibration frames are too few.
     """
-    folded = segmenter.folded()
+    folded = rewritten(segmenter)
 
     def write(name: str, graph: Any) -> Written:
         file = folder / f"model.{name}.onnx"

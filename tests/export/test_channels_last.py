@@ -16,6 +16,7 @@ from torch import library
 from kd_deploy.config.architectures import Arch
 from kd_deploy.export.channels_last import ChannelsLastGraph, enlarge
 from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.export.mix_transformer import rewritten
 from kd_deploy.export.onnx_graph import Ends, write_onnx
 from kd_deploy.models.segmenter import Segmenter
 from tests.export.conftest import speaking
@@ -30,7 +31,7 @@ def frames(batch: int) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def masks(segmenter: Segmenter, batch: int) -> list[NDArray[np.uint8]]:
-    folded, frame = segmenter.folded(), torch.from_numpy(frames(batch))
+    folded, frame = rewritten(segmenter), torch.from_numpy(frames(batch))
     return [graph(folded)(frame).numpy() for graph in (DeployedGraph, ChannelsLastGraph)]
 
 
@@ -60,7 +61,7 @@ def test_other_networks_masks_stay(arch: Arch, encoder: str) -> None:
 @pytest.fixture(scope="module", params=["deeplabv3plus", "segformer", "unet"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Each on ResNet-18, which is traced in a second."""
-    folded = speaking(request.param, "resnet18").folded()
+    folded = rewritten(speaking(request.param, "resnet18"))
     file = tmp_path_factory.mktemp("channels-last") / "model.onnx"
     write_onnx(ChannelsLastGraph(folded), Ends(SIZE), file, {})
     return DeployedGraph(folded), file
