@@ -12,6 +12,7 @@ from kd_deploy.cli.benchmark import benchmark
 from kd_deploy.cli.build import build
 from kd_deploy.cli.data import data
 from kd_deploy.cli.demo import demo
+from kd_deploy.cli.doctor import doctor
 from kd_deploy.cli.export import export
 from kd_deploy.cli.infer import infer
 from kd_deploy.cli.parity import parity
@@ -42,6 +43,7 @@ for command in (
     parity,
     benchmark,
     infer,
+    doctor,
     compare,
     report,
 ):

@@ -20,7 +20,7 @@ RECIPES = {f"kd_deploy/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / 
 
 def modules(package: str, folder: str) -> set[str]:
     """The package's files as they are called once installed."""
-    inside = (p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".j2", ".json", ".typed"))
+    inside = (p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".j2", ".json", ".onnx", ".typed"))
     return {f"{package}/{path.relative_to(ROOT / folder).as_posix()}" for path in inside}
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from kd_deploy.runtime import nvidia
+from kd_deploy.runtime.doctor.platforms import Platform
 from kd_deploy.runtime.errors import MissingComponentError
 from kd_deploy.runtime.nvidia import cudart, trt
 from tests.runtime.gpu import FakeGpu
@@ -20,8 +20,7 @@ def test_a_library_that_lacks_one_of_its_own(
     without_tensorrt: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_tensorrt()
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(nvidia, "_JETSON", Path("/nowhere"))
+    monkeypatch.setattr(nvidia, "detect", lambda: Platform("Linux", "x86_64"))
     with pytest.raises(MissingComponentError) as caught:
         trt.Builder  # noqa: B018
     assert str(caught.value) == (
@@ -31,15 +30,9 @@ def test_a_library_that_lacks_one_of_its_own(
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize(
-    ("release", "cuda"), [("# R36 (release), REVISION: 4.3", 12), ("# R38 (release)", 13)]
-)
-def test_a_jetson_keeps_its_own_tensorrt(
-    release: str, cuda: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "nv_tegra_release").write_text(release)
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(nvidia, "_JETSON", tmp_path / "nv_tegra_release")
+@pytest.mark.parametrize(("jetpack", "cuda"), [(6, 12), (7, 13)])
+def test_a_jetson_keeps_its_own_tensorrt(jetpack: int, cuda: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "detect", lambda: Platform("Linux", "aarch64", jetpack))
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     with pytest.raises(MissingComponentError) as caught:
         cudart.cudaMalloc(1)
@@ -49,7 +42,7 @@ def test_a_jetson_keeps_its_own_tensorrt(
 
 
 def test_there_is_no_tensorrt_for_macos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(nvidia, "detect", lambda: Platform("macOS", "aarch64"))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingComponentError, match=rf"needs an NVIDIA GPU under Linux or Windows, {CARRY}$"):
         trt.Builder  # noqa: B018
