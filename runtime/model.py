@@ -6,7 +6,7 @@ import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +17,8 @@ from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 
 BACKENDS = {
     "onnxruntime-cpu": "kd_deploy.runtime.backends.onnxruntime_cpu",
+    "onnxruntime-cuda": "kd_deploy.runtime.backends.onnxruntime_cuda",
+    "openvino": "kd_deploy.runtime.backends.openvino",
     "tensorrt": "kd_deploy.runtime.backends.tensorrt",
     "torch": "kd_deploy.export.torch_backend",  # the reference; imported only when it is asked for
 }
@@ -42,10 +44,14 @@ class Model(ABC):
     Attributes:
         size: height and width in pixels of the frames it takes; None: of any.
         batch: frames in one run of what is underneath; None: any number.
+        timed: set it to have runs timed by the device; a backend without a clock there ignores it.
+        device_ms: milliseconds of the last run by the device's clock; None: not timed.
     """
 
     size: tuple[int, int] | None
     batch: int | None = None
+    timed: bool = False
+    device_ms: float | None = None
 
     @abstractmethod
     def describe(self) -> Description: ...
@@ -136,13 +142,28 @@ def open_model(
         UserError: no such backend or precision, or the bundle is damaged.
         MissingComponentError: the backend's library is not installed.
     """
-    if backend not in BACKENDS:
-        raise UserError(f"backend: no {backend!r}; choose one of {', '.join(BACKENDS)}")
+    module = _module(backend)
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(Path(bundle))
-    try:
-        module = importlib.import_module(BACKENDS[backend])
-    except ImportError as error:
-        raise MissingComponentError(f"{backend}: cannot be imported ({error}); {INSTALL}") from error
     model: Model = module.open_backend(bundle, precision, threads)
     return model
+
+
+def precisions(backend: str, bundle: Bundle) -> list[str]:
+    """The precisions of a bundle that a backend can run, as its module's `precisions(bundle)` says; without one, all.
+
+    Raises:
+        UserError: no such backend.
+        MissingComponentError: the backend's library is not installed.
+    """
+    own = getattr(_module(backend), "precisions", None)
+    return list(own(bundle) if own else bundle.manifest["models"])
+
+
+def _module(backend: str) -> ModuleType:
+    if backend not in BACKENDS:
+        raise UserError(f"backend: no {backend!r}; choose one of {', '.join(BACKENDS)}")
+    try:
+        return importlib.import_module(BACKENDS[backend])
+    except ImportError as error:
+        raise MissingComponentError(f"{backend}: cannot be imported ({error}); {INSTALL}") from error

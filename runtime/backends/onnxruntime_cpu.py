@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_deploy.runtime.backends.sessions import library, make_session
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cpu_name
-from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
+from kd_deploy.runtime.errors import MissingComponentError
 from kd_deploy.runtime.model import Description, Model
 
 PROVIDER = "CPUExecutionProvider"
@@ -17,24 +18,16 @@ class OnnxRuntimeCpu(Model):
     """A session of the CPU provider over one ONNX file."""
 
     def __init__(self, bundle: Bundle, precision: str, threads: int | None = None) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingComponentError(f"onnxruntime: cannot be imported ({error}); {INSTALL}") from error
-        onnxruntime.set_default_logger_severity(3)  # errors only; ours are the words the user reads
-        file = bundle.model_file(precision)
-        options = onnxruntime.SessionOptions()
+        ort = library()
+        options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0  # 0: a thread a core
-        try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=[PROVIDER])
-        except Exception as error:
-            raise UserError(f"{file}: ONNX Runtime cannot load it ({_first_line(error)})") from error
+        self._session = make_session(bundle.model_file(precision), options, [PROVIDER])
         used = self._session.get_providers()
         if used[0] != PROVIDER:
             raise MissingComponentError(f"onnxruntime: {PROVIDER} was asked for, {used[0]} came")
         self.size, self.batch = bundle.size, bundle.batch
         self._precision = precision
-        self._version = onnxruntime.__version__
+        self._version = ort.__version__
 
     def describe(self) -> Description:
         return Description(
@@ -58,8 +51,9 @@ class OnnxRuntimeCpu(Model):
         del self._session
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def precisions(bundle: Bundle) -> list[str]:
+    """What this backend can run of a bundle: all but bf16, for which it has no convolutions."""
+    return [name for name in bundle.manifest["models"] if name not in ("bf16", "fp32-cpu")]
 
 
 def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> Model:

@@ -17,8 +17,8 @@ from tests.runtime.backends.tester import keeps_the_contract
 
 
 @pytest.mark.parametrize(
-    "backend", [name for name in BACKENDS if name != "tensorrt"]
-)  # which needs an engine
+    "backend", [name for name in BACKENDS if name not in ("tensorrt", "onnxruntime-cuda")]
+)  # which need a GPU
 def test_every_backend_keeps_the_contract(deployed: Any, backend: str) -> None:
     keeps_the_contract(Bundle.open(deployed.bundle), backend)
 
@@ -30,14 +30,18 @@ def test_a_path_opens_too(deeplab: Any) -> None:
 
 def test_an_unknown_backend_names_the_known_ones(deeplab: Any) -> None:
     with pytest.raises(
-        UserError, match=r"^backend: no 'openvino'; choose one of onnxruntime-cpu, tensorrt, torch"
+        UserError,
+        match=r"^backend: no 'onnx'; choose one of onnxruntime-cpu, onnxruntime-cuda, openvino, tensorrt, torch$",
     ):
-        open_model(deeplab.bundle, backend="openvino")
+        open_model(deeplab.bundle, backend="onnx")
     with pytest.raises(UserError, match="bundle: holds no fp16 model, only fp32"):
         open_model(deeplab.bundle, precision="fp16")
 
 
-@pytest.mark.parametrize(("backend", "library"), [("onnxruntime-cpu", "onnxruntime"), ("torch", "torch")])
+@pytest.mark.parametrize(
+    ("backend", "library"),
+    [("onnxruntime-cpu", "onnxruntime"), ("onnxruntime-cuda", "onnxruntime"), ("torch", "torch")],
+)
 def test_a_missing_library_is_a_missing_component(
     deeplab: Any, backend: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

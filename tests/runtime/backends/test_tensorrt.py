@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kd_deploy.runtime.backends.tensorrt import TensorRt
+from kd_deploy.runtime.benchmark import benchmark_bundle
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.engines.build import build
 from kd_deploy.runtime.engines.handles import key_here
@@ -241,3 +242,32 @@ def test_the_engine_folder_is_no_part_of_the_manifest(gpu: FakeGpu, tiny: Bundle
         name for name in json.loads((tiny.path / "manifest.json").read_text())["files"] if "engine" in name
     ]
     Bundle.open(tiny.path)
+
+
+def test_the_gpu_times_a_run_where_it_is_asked_to(gpu: FakeGpu, tiny: Bundle) -> None:
+    make(tiny, batch=(1, 1, 2))
+    frames, right = frames_and_masks(tiny, 5)  # parts of 2, 2 and 1: on the first lane, the second, the first
+    with open_here(tiny) as model:
+        model.run(frames)
+        assert model.device_ms is None
+        model.timed = True
+        for _ in range(3):  # the first run, the one that captures, the one that launches
+            assert (model.run(frames) == right).all()
+            # Events 1.5 ms apart: the run's begin, then the three ends; a first lane's second end counts.
+            assert model.device_ms == 4.5
+        model.run(frames[:1])
+        assert model.device_ms == 1.5  # the second lane's old event does not count
+        model.timed = False
+        model.run(frames[:1])
+        assert model.device_ms is None
+    assert not gpu.cuda._other
+
+
+def test_a_benchmark_has_the_gpus_time_beside_the_wall_time(gpu: FakeGpu, tiny: Bundle) -> None:
+    make(tiny)
+    with open_here(tiny) as model:
+        result = benchmark_bundle(tiny, [model], boundaries=("session",), seconds=0)
+    (entry,) = result["results"]
+    assert entry["device_p50_ms"] == 1.5
+    assert len(entry["device_ms"]) == entry["n"] == len(entry["samples_ms"])
+    assert entry["memory"]["ran"]["gpu_mb"] == (8 << 30) / 1e6

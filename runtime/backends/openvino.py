@@ -1,0 +1,100 @@
+"""OpenVINO on a CPU: the channels-first graph, in float32, in bfloat16 where the processor has it, or in int8."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.runtime.backends.sessions import first_line
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.environment import cpu_name
+from kd_deploy.runtime.errors import MissingComponentError, UserError
+from kd_deploy.runtime.model import Description, Model
+
+DEVICE: Final = "CPU"
+
+_INSTALL = "in kd-deploy's checkout: pip install -e '.[openvino]'"
+
+FILES: Final = {"fp32": ("fp32", "f32"), "bf16": ("fp32", "bf16"), "int8": ("int8", "f32")}
+"""Precision -> the bundle's model and the type of what is float in it. OpenVINO makes bfloat16 of float32 itself;
+the order for ONNX Runtime's CPU (fp32-cpu, int8-cpu) is slow here."""
+
+
+class OpenVino(Model):
+    """A compiled model and its one request."""
+
+    def __init__(self, bundle: Bundle, precision: str, threads: int | None = None) -> None:
+        """Compile a precision of a bundle.
+
+        Raises:
+            UserError: the bundle or this processor has no such precision, or OpenVINO does not load the file.
+            MissingComponentError: openvino is not installed.
+        """
+        ov = _library()
+        core = ov.Core()
+        _refuse(core, bundle, precision)
+        model, hint = FILES[precision]
+        file = bundle.model_file(model)
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._request = core.compile_model(str(file), DEVICE, config).create_infer_request()
+        except RuntimeError as error:
+            raise UserError(f"{file}: OpenVINO cannot load it ({first_line(error)})") from error
+        self.size, self.batch = bundle.size, bundle.batch
+        self._tensor, self._precision, self._version = ov.Tensor, precision, ov.__version__.partition("-")[0]
+
+    def describe(self) -> Description:
+        return Description(
+            backend="openvino",
+            precision=self._precision,
+            device=cpu_name(),
+            versions={"openvino": self._version, "numpy": np.__version__},
+        )
+
+    def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        masks = np.empty(frames.shape[:3], np.uint8)
+        self._run_into(frames, masks)
+        return masks
+
+    def _run_into(self, frames: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
+        # Both are read and written where they lie.
+        self._request.set_input_tensor(self._tensor(frames, shared_memory=True))
+        self._request.set_output_tensor(self._tensor(masks, shared_memory=True))
+        self._request.infer()
+
+    def close(self) -> None:
+        del self._request
+
+
+def _library() -> Any:
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        raise MissingComponentError(f"openvino: cannot be imported ({error}); {_INSTALL}") from error
+    return openvino
+
+
+def _refuse(core: Any, bundle: Bundle, precision: str) -> None:
+    if precision not in FILES:
+        raise UserError(f"--precision {precision}: openvino runs {', '.join(FILES)}; choose one of these")
+    if precision == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise UserError(f"--precision bf16: {cpu_name()} has no bfloat16 arithmetic; choose fp32 or int8")
+
+
+def precisions(bundle: Bundle) -> list[str]:
+    """What this backend can run of a bundle on this processor."""
+    capable = _library().Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return [
+        precision
+        for precision, (model, _) in FILES.items()
+        if model in bundle.manifest["models"] and (precision != "bf16" or "BF16" in capable)
+    ]
+
+
+def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> Model:
+    """Open `bundle` with this backend (see `kd_deploy.runtime.model.open_model`)."""
+    return OpenVino(bundle, precision, threads)
