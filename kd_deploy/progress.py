@@ -21,6 +21,7 @@ class Progress:
     """One long piece of work of `total` steps; `start` of them were done in an earlier sitting.
 
     Off a terminal a line is printed at each `interval`, and for work without intervals every ten seconds.
+    `still`: the bar is drawn at `advance` only, by no thread that would disturb what is timed meanwhile.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Progress:
         *,
         intervals: bool = False,
         silent: bool = False,
+        still: bool = False,
     ) -> None:
         self._intervals = intervals
+        self._still = still
         self._title, self._total, self._start = title, total, start
         self._console = Console(stderr=True, highlight=False, quiet=silent)
         self._bar = Bar(
@@ -44,6 +47,7 @@ class Progress:
             TextColumn("{task.fields[values]}"),
             console=self._console,
             disable=silent or not self._console.is_terminal,
+            auto_refresh=not still,
         )
         self._task = self._bar.add_task(title, total=total, completed=start, speed="", values="")
 
@@ -62,7 +66,7 @@ class Progress:
         self._total = total or self._total
         if self._console.is_terminal:
             speed = f"{self._speed(step):.2f} it/s"
-            self._bar.update(self._task, completed=step, total=self._total, speed=speed)
+            self._bar.update(self._task, completed=step, total=self._total, speed=speed, refresh=self._still)
         elif not self._intervals and time.monotonic() - self._said >= SILENT_SECONDS:
             self._say(step)
 

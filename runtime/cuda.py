@@ -95,6 +95,13 @@ def free_memory(integrated: bool) -> int:
     return int(free)
 
 
+def used_memory() -> int:
+    """Bytes of the GPU's memory in use, by all processes; an integrated GPU's memory is the system's."""
+    status, free, total = cudart.cudaMemGetInfo()
+    _check(status)
+    return int(total) - int(free)
+
+
 @contextmanager
 def stream() -> Iterator[cudart.cudaStream_t]:
     """A stream that does not wait for the default one; `int()` of it is the handle that TensorRT takes."""
@@ -208,3 +215,36 @@ class Event:
 
     def close(self) -> None:
         cudart.cudaEventDestroy(self._handle)
+
+
+class Clock:
+    """How long the work of one run took on the GPU, whatever streams it is on."""
+
+    def __init__(self) -> None:
+        self._start = Event()
+        self._ends: dict[int, Event] = {}  # by stream
+        self._used: set[int] = set()
+
+    def restart(self) -> None:
+        """A new run begins with the next `begin`."""
+        self._used.clear()
+
+    def begin(self, handle: cudart.cudaStream_t) -> None:
+        """Work will be put on a stream; the first one's begin is the run's."""
+        if not self._used:
+            self._start.record(handle)
+        self._used.add(int(handle))
+
+    def end(self, handle: cudart.cudaStream_t) -> None:
+        """Work was put there."""
+        if int(handle) not in self._ends:
+            self._ends[int(handle)] = Event()
+        self._ends[int(handle)].record(handle)
+
+    def milliseconds(self) -> float:
+        """From the run's begin to the end of its last work; waits for it."""
+        return max(self._ends[handle].milliseconds_since(self._start) for handle in self._used)
+
+    def close(self) -> None:
+        for event in (self._start, *self._ends.values()):
+            event.close()

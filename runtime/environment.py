@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -33,6 +35,7 @@ def environment() -> dict[str, Any]:
         machine: the board's own name (Jetson), else the processor architecture; cpu: the processor's model;
         cores: those this process may use; os; python; versions: library -> version, of those installed;
         load_average: processes waiting or running over 1, 5 and 15 minutes, None where the system has none;
+        power_mode: of a Jetson, None elsewhere;
         date: UTC, ISO 8601.
     """
     return {
@@ -43,6 +46,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
         "load_average": load_average(),
+        "power_mode": power_mode(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -62,6 +66,22 @@ def cores() -> int:
 def load_average() -> list[float] | None:
     """The system's load over 1, 5 and 15 minutes; None on Windows."""
     return [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None
+
+
+def power_mode() -> str | None:
+    """A Jetson's power mode, such as "MAXN", as `nvpmodel -q` gives it; None elsewhere. It is only asked for."""
+    program = shutil.which("nvpmodel")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program, "-q"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    for line in done.stdout.splitlines():
+        _, there, mode = line.partition("NV Power Mode:")
+        if there:
+            return mode.strip()
+    return None
 
 
 def cpu_name() -> str:

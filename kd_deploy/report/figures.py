@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import StrMethodFormatter
 
 from kd_deploy.report.drawing import COLORS, colored, panel, style, svg
+from kd_deploy.report.latency import latencies as latencies
 
 Records = Sequence[Mapping[str, Any]]
 """metrics.jsonl's lines."""
@@ -80,30 +81,6 @@ def trimaps(results: Mapping[str, Mapping[int, float | None]], colors: Mapping[s
         axis.set_xticks(widths, [str(width) for width in widths])
         figure.legend(loc="outside lower center", ncols=3)
         return svg(figure)
-
-
-def latencies(results: Sequence[Mapping[str, Any]]) -> Markup:
-    """A histogram of each backend's samples, one plot a boundary; nothing is clipped."""
-    by_boundary: dict[str, list[Mapping[str, Any]]] = {}
-    for result in results:
-        by_boundary.setdefault(result["boundary"], []).append(result)
-    with style():
-        return Markup("").join(_latency(boundary, entries) for boundary, entries in by_boundary.items())
-
-
-def _latency(boundary: str, entries: Sequence[Mapping[str, Any]]) -> Markup:
-    figure, axis = panel("milliseconds a call (log)", "calls", f"boundary: {boundary}")
-    longest = max(max(r["samples_ms"]) for r in entries)
-    bins = np.geomspace(min(min(r["samples_ms"]) for r in entries), longest * 1.001, 40)
-    for entry, (_, color) in zip(entries, colored([r["backend"] for r in entries]), strict=True):
-        label = f"{entry['backend']} {entry['precision']}, median {entry['p50_ms']:.1f} ms"
-        axis.hist(entry["samples_ms"], bins=list(bins), color=color, alpha=0.8, label=label)
-    axis.set_xscale("log")
-    for ticks in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-        ticks(StrMethodFormatter("{x:g}"))
-    axis.tick_params(axis="x", which="both", labelsize=7)
-    figure.legend(loc="outside lower center")
-    return svg(figure)
 
 
 def _logged(records: Records) -> Mapping[str, Any]:

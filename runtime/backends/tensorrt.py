@@ -56,6 +56,7 @@ class TensorRt(Model):
         self.size = bundle.size
         self._precision = engine.key.precision
         self._batch = self._check_ends(engine)
+        self._clock: cuda.Clock | None = None
         self._lanes: list[_Lane] = []
         self._most_lanes = 2  # one computes while the next is copied
         try:
@@ -115,21 +116,34 @@ class TensorRt(Model):
                 self._add_lane()
             except (cuda.CudaError, RefusedError):  # no memory for it; one lane does the same, later
                 self._most_lanes = len(self._lanes)
+        clock = self._restarted_clock()
         under_way: list[slice | None] = [None] * len(self._lanes)
         for number, first in enumerate(range(0, len(frames), part)):
             index = number % len(self._lanes)
             lane, before, now = self._lanes[index], under_way[index], slice(first, first + part)
             if before is not None:
                 lane.collect(masks[before])
-            lane.submit(frames[now])
+            lane.submit(frames[now], clock)
             under_way[index] = now
         for lane, rest in zip(self._lanes, under_way, strict=True):
             if rest is not None:
                 lane.collect(masks[rest])
+        self.device_ms = clock.milliseconds() if clock else None
+
+    def _restarted_clock(self) -> cuda.Clock | None:
+        """The GPU's clock for one run, if it was asked for."""
+        if not self.timed:
+            return None
+        if self._clock is None:
+            self._clock = cuda.Clock()
+        self._clock.restart()
+        return self._clock
 
     def close(self) -> None:
         for lane in self._lanes:
             lane.close()
+        if self._clock is not None:
+            self._clock.close()
         self._lanes.clear()
         del self._engine, self._runtime
 
@@ -155,18 +169,22 @@ class _Lane:
             self._tell(context.set_tensor_address(MASK, self._device_masks))
             self._owned = stack.pop_all()
 
-    def submit(self, frames: Array) -> None:
-        """Put a part of a batch on the stream; `collect` waits for it."""
+    def submit(self, frames: Array, clock: cuda.Clock | None) -> None:
+        """Put a part of a batch on the stream; `collect` waits for it. `clock` times the copies and the network."""
         self._frames[: len(frames)] = frames
         batch = max(len(frames), self._smallest)  # a batch that is too small is filled with what lies there
         if batch != self._set:
             self._set_batch(batch)
         if self._graph is None and self._warm == batch and not self.graph_refused:
             self._capture()
+        if clock:
+            clock.begin(self._stream)
         if self._graph is not None:
             self._graph.launch()
         else:
             self._enqueue()
+        if clock:
+            clock.end(self._stream)
         self._warm = batch
 
     def collect(self, masks: Array) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from kd_deploy.progress import Progress, counted
 
@@ -59,3 +62,13 @@ def test_counted_hands_on_every_item_and_counts(
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split()[:2] for line in err.splitlines()] == [["measure:", "1/2"], ["measure:", "2/2"]]
+
+
+def test_a_still_bar_has_no_thread_and_is_drawn_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=StringIO(), force_terminal=True)
+    monkeypatch.setattr("kd_deploy.progress.Console", lambda **options: screen)
+    before = threading.active_count()
+    with Progress("benchmark", 2, still=True) as progress:
+        assert threading.active_count() == before
+        progress.advance(1)
+        assert "1/2" in screen.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO

@@ -104,3 +104,23 @@ def test_events_time_the_gpu(gpu: FakeGpu) -> None:
         start.close()
         end.close()
     assert not gpu.cuda._other
+
+
+def test_a_clock_times_a_run_over_its_streams(gpu: FakeGpu) -> None:
+    with cuda.stream() as one, cuda.stream() as two:
+        clock = cuda.Clock()
+        for handle in (one, two, one):
+            clock.begin(handle)
+            clock.end(handle)
+        assert clock.milliseconds() == 4.5  # three ends after one begin, 1.5 ms apart
+        clock.restart()
+        clock.begin(two)
+        clock.end(two)
+        assert clock.milliseconds() == 1.5
+        clock.close()
+    assert not gpu.cuda._other
+
+
+def test_memory_in_use_is_what_is_not_free(gpu: FakeGpu) -> None:
+    gpu(cuda={"free": 1000})
+    assert cuda.used_memory() == 1000

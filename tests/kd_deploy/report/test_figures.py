@@ -75,10 +75,3 @@ def test_trimaps_show_every_network_over_the_widths() -> None:
     assert {"teacher", "this run", "1", "2", "4"} <= set(words(drawn))
     assert "var(--c0)" in drawn
     assert "var(--c2)" in drawn
-
-
-def test_latencies_one_plot_a_boundary() -> None:
-    entry = {"backend": "torch", "precision": "fp32", "p50_ms": 2.0, "samples_ms": [1.0, 2.0, 3.0]}
-    drawn = figures.latencies([entry | {"boundary": name} for name in ("session", "frame", "session")])
-    assert drawn.count("<svg") == 2
-    assert words(drawn).count("torch fp32, median 2.0 ms") == 3
