@@ -107,6 +107,21 @@ def side_by_side(pictures: Sequence[Image], titles: Sequence[str] = ()) -> Image
     return np.concatenate([bar, joined])
 
 
+def caption(picture: Image, words: str) -> None:
+    """Write words on dark ground into the top right corner of a picture, (H, W, 3) uint8 BGR, in place.
+
+    They shrink to the picture's width.
+    """
+    scale, line = _text_size(picture.shape[0])
+    width, _ = cv2.getTextSize(words, _FONT, scale, _thickness(scale))[0]
+    room = picture.shape[1] - line
+    scale *= min(1.0, room / width)
+    width = min(width, room)
+    box = picture[: line + line // 2, -(width + line) :]
+    box[:] = _DARK
+    _text(box, words, (line // 2, line), scale)
+
+
 class _Legend:
     """A rendered legend: a panel on the frame, or a strip below it.
 

@@ -2,58 +2,157 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kd_deploy.cli import options
 
+if TYPE_CHECKING:
+    from kd_deploy.runtime.infer import Hud, InferReport
 
-@click.command()
+HELP = """Segment SOURCE and write OUT, show it, or both.
+
+SOURCE is an image, a folder of images, a video, a camera (0, /dev/video1), an address (rtsp://, http://) or a
+GStreamer pipeline ('nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false'). A live source ends with
+Ctrl-C, q in its window, or --frames; OUT is complete then.
+"""
+
+
+@click.command(help=HELP)
 @options.bundle
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT")
+@click.argument("source")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT")
 @click.option(
     "--overlay", "view", flag_value="overlay", default=True, help="Frame, colours, legend (default)."
 )
 @click.option("--mask", "view", flag_value="mask", help="Class ids as PNG; a video's in colours.")
 @click.option("--side-by-side", "view", flag_value="side-by-side", help="The frame beside its overlay.")
+@click.option("--show", is_flag=True, help="Show a video in a window; q or Esc ends it.")
+@click.option("--hud/--no-hud", default=None, help="Rate, latency and drops in the file too, or nowhere.")
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End a video after N frames.")
+@click.option(
+    "--fit",
+    type=click.Choice(["resize", "letterbox"]),
+    default="resize",
+    show_default=True,
+    help="How frames come to the network's size: stretched, as evaluation does, or whole between bars.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Networks that share the cores; by default one a core for a video file on the CPU, else one.",
+)
 @options.backend
 @options.precision
 @options.as_json
 def infer(
-    bundle: Path, source: Path, output: Path, view: Any, backend: str, precision: str, as_json: bool
+    bundle: Path,
+    source: str,
+    output: Path | None,
+    view: Any,
+    show: bool,
+    hud: bool | None,
+    frames: int | None,
+    fit: Any,
+    workers: int | None,
+    backend: str,
+    precision: str,
+    as_json: bool,
 ) -> None:
-    """Segment SOURCE, an image, a folder of images or a video, and write OUT."""
+    if output is None and not show:
+        raise click.UsageError("Name an output with -o OUT, or pass --show.")
     from kd_deploy.progress import Progress
     from kd_deploy.runtime.bundle import Bundle
+    from kd_deploy.runtime.infer import Interrupted
     from kd_deploy.runtime.infer import infer as run_inference
-    from kd_deploy.runtime.model import open_model
+    from kd_deploy.runtime.infer.workers import open_models, workers_for
+    from kd_deploy.runtime.video.source import parse_source
+    from kd_deploy.runtime.video.window import open_window
 
-    opened = Bundle.open(bundle)
-    with (
-        open_model(opened, backend=backend, precision=precision) as model,
-        Progress(source.name, None) as progress,
-    ):
-        report = run_inference(
-            model,
-            source,
-            output,
-            view=view,
-            class_names=opened.classes,
-            palette=opened.palette,
-            progress=progress.advance,
-        )
+    place: Hud = "screen" if hud is None else "everywhere" if hud else "nowhere"
+    parsed = parse_source(source)
+    if parsed.note:
+        click.echo(parsed.note, err=True)
+    with ExitStack() as stack:
+        screen = stack.enter_context(open_window(f"kd-deploy: {parsed.name}")) if show else None
+        opened = Bundle.open(bundle)
+        count = workers or workers_for(parsed, backend)
+        models = stack.enter_context(open_models(opened, count, backend=backend, precision=precision))
+        progress = stack.enter_context(Progress(Path(parsed.name).name, None))
+        stack.enter_context(_terminate_as_interrupt())
+        interrupt: Interrupted | None = None
+        try:
+            report = run_inference(
+                models,
+                parsed,
+                output,
+                view=view,
+                class_names=opened.classes,
+                palette=opened.palette,
+                fit=fit,
+                hud=place,
+                screen=screen,
+                frames=frames,
+                progress=progress.advance,
+            )
+        except Interrupted as error:
+            interrupt, report = error, error.report
     if as_json:
         options.print_json(report.to_json())
-        return
-    click.echo(
-        f"{report.output}: {report.frames} frames, {report.fps:.1f} a second ({report.boundary}: "
-        f"{'file in, file out' if report.boundary == 'video' else 'decoded frame in, mask out'}) "
-        f"on {report.model.backend} {report.model.precision}"
+    else:
+        _print(report)
+    _warn(report)
+    if interrupt is not None:
+        raise interrupt
+
+
+def _print(report: InferReport) -> None:
+    boundary = "decoded frame in, mask out"
+    if report.boundary == "video":
+        boundary = f"{'live source' if report.live else 'file'} in, {'screen' if report.output is None else 'file'} out"
+    line = (
+        f"{report.output or report.source}: {report.frames} frames, {report.fps:.1f} a second ({report.boundary}: "
+        f"{boundary}) on {report.model.backend} {report.model.precision}"
     )
+    if report.workers > 1:
+        line += f", {report.workers} workers"
+    if report.live:
+        line += f"; {report.dropped} dropped"
+    if report.latency_p50_ms is not None:
+        line += f"; latency p50 {report.latency_p50_ms:.0f}, p99 {report.latency_p99_ms:.0f} ms"
+    click.echo(line)
+
+
+def _warn(report: InferReport) -> None:
+    """What the user should know of the source, on stderr."""
     if report.failed:
-        click.echo(f"{report.source}: {report.failed} frames could not be decoded", err=True)
+        line = f"{report.source}: {report.failed} frames could not be decoded"
+        if report.corrupt:
+            line += f", {report.corrupt} of them in the middle"
+        click.echo(f"{line}; it announced {report.frames + report.failed}", err=True)
+    elif report.corrupt:
+        click.echo(f"{report.source}: reading failed {report.corrupt} times and went on", err=True)
+    if report.ended:
+        click.echo(report.ended, err=True)
     if report.skipped:
         click.echo(f"{report.source}: no pictures, left out: {', '.join(report.skipped)}", err=True)
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (systemd, docker stop) ends as Ctrl-C does: the file is finished first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -247,7 +247,7 @@ def test_a_model_that_fails_stops_the_video(tmp_path: Path, error: type[Exceptio
 def test_a_sink_that_fails_stops_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_video(tmp_path / "clip.mp4", frames=30)
     threads = threading.active_count()
-    monkeypatch.setattr("kd_deploy.runtime.video.CODECS", {".mp4": "none"})
+    monkeypatch.setattr("kd_deploy.runtime.video.writer.CODECS", {".mp4": "none"})
     with pytest.raises(UserError, match=r"out\.mp4: OpenCV cannot write"):
         infer(Brightness(), source, tmp_path / "out.mp4", **CLASSES)
     assert names(tmp_path) == ["clip.mp4"]

@@ -1,0 +1,101 @@
+"""Stages that overlap, each in threads of its own: bounded, and in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(items: Iterable[T], depth: int = 3) -> AbstractContextManager[Iterator[T]]:
+    """Iterate over `items` in a thread of its own, up to `depth` of them ahead of the consumer.
+
+    Stages chain: `with ahead(video) as frames, ahead(map(segment, frames)) as masks` decodes, segments and
+    consumes at the same time, in order. What a stage raises comes out at the consumer; leaving the block,
+    for whatever reason, stops the thread. OpenCV and ONNX Runtime release the GIL, so threads suffice.
+    """
+    return in_order([lambda item: item], items, depth)
+
+
+@contextmanager
+def in_order(
+    workers: Sequence[Callable[[T], R]], items: Iterable[T], depth: int | None = None
+) -> Iterator[Iterator[R]]:
+    """What the workers make of `items`, in the order of `items`; each worker has a thread of its own.
+
+    A worker that is free takes the next item, so a slow one holds up nobody but the consumer. What `items` or a worker
+    raises comes out at the consumer, in its place; leaving the block stops and joins the threads (an `items` that
+    blocks must be stopped before).
+
+    Args:
+        workers: functions of one item; none is called from two threads.
+        depth: items that may be taken before the consumer has the result, by default two a worker.
+    """
+    stage: _Stage[T, R] = _Stage(items, depth or 2 * len(workers))
+    threads = [threading.Thread(target=stage.work, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield stage.results()
+    finally:
+        stage.stop(len(threads))
+        for thread in threads:
+            thread.join()
+
+
+class _Stage(Generic[T, R]):
+    """The items that are left, and the results under way in the order of their items."""
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._items = iter(items)
+        self._turn = threading.Lock()
+        self._room = threading.Semaphore(depth)
+        self._pending: SimpleQueue[Future[R] | None] = SimpleQueue()  # None: no more
+        self._over = False
+
+    def work(self, function: Callable[[T], R]) -> None:
+        """Take items and leave results until there are no more."""
+        while (taken := self._take()) is not None:
+            item, result = taken
+            try:
+                result.set_result(function(item))
+            except BaseException as error:
+                self._over = True
+                result.set_exception(error)
+
+    def _take(self) -> tuple[T, Future[R]] | None:
+        """The next item and the place of its result."""
+        self._room.acquire()
+        with self._turn:
+            if self._over:
+                return None
+            result: Future[R] = Future()
+            try:
+                item = next(self._items)
+            except StopIteration:
+                self._over = True
+                self._pending.put(None)
+                return None
+            except BaseException as error:
+                self._over = True
+                result.set_exception(error)
+                self._pending.put(result)
+                return None
+            self._pending.put(result)
+            return item, result
+
+    def results(self) -> Iterator[R]:
+        while (pending := self._pending.get()) is not None:
+            result = pending.result()
+            self._room.release()
+            yield result
+
+    def stop(self, workers: int) -> None:
+        self._over = True
+        self._room.release(workers)
