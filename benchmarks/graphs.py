@@ -90,14 +90,14 @@ def _export(student: Student, name: str, folder: Path, size: tuple[int, int], th
     segmenter, file = student.segmenter(), folder / f"{name}.onnx"
     start = time.perf_counter()
     if name in (PLAIN, INSIDE):
-        _write_plain(plain(segmenter), file, size, upsampled=name == INSIDE)
+        write_plain(plain(segmenter), file, size, upsampled=name == INSIDE)
     else:
         _write_ours(segmenter, name, file, size)
     seconds = time.perf_counter() - start
     return Written(file, seconds, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def _write_plain(network: nn.Module, file: Path, size: tuple[int, int], *, upsampled: bool) -> None:
+def write_plain(network: nn.Module, file: Path, size: tuple[int, int], *, upsampled: bool) -> None:
     torch.onnx.export(
         _Upsampled(network).eval() if upsampled else network,
         (torch.rand(1, 3, *size),),

@@ -21,6 +21,8 @@ class OnnxRuntimeCpu(Model):
         ort = library()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0  # 0: a thread a core
+        # Threads that spin while they wait gain nothing here, and take the cores from decoding and encoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = make_session(bundle.model_file(precision), options, [PROVIDER])
         used = self._session.get_providers()
         if used[0] != PROVIDER:
