@@ -28,7 +28,9 @@ from kd_deploy.runtime.errors import GateFailedError, UserError
 from kd_deploy.runtime.files import atomic_folder, write_json
 from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.runtime.images import write_image
+from kd_deploy.runtime.metrics import Result, Score
 from kd_deploy.runtime.model import open_model
+from kd_deploy.runtime.parity.limits import golden_limits
 from kd_deploy.runtime.segment import to_size
 
 REFERENCE = "reference.safetensors"
@@ -49,6 +51,7 @@ class Content:
         precisions: what to write; fp32 always is.
         calibration: frames of the training split, for the others.
         measured: labelled frames on which each precision is judged, at every call from the first on.
+        scores: what teacher and student scored in PyTorch, entries of the ledger.
         simplify: whether onnxsim goes over the float graphs.
     """
 
@@ -64,6 +67,7 @@ class Content:
     precisions: tuple[Precision, ...] = ("fp32",)
     calibration: Sequence[Frame] = ()
     measured: Callable[[], Iterable[Frame]] | None = None
+    scores: Sequence[dict[str, Any]] = ()
     simplify: bool = False
 
 
@@ -98,9 +102,13 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
         (folder / "README.md").write_text(_readme(content, models), encoding="utf-8")
         write_json(folder / MANIFEST, _manifest(folder, content, golden, facts, models))
         bundle = Bundle.open(folder)
-        for name in models:
-            if name not in NOT_ON_A_CPU:
-                _check_golden(bundle, name)
+        allowed = float(content.thresholds["max_miou_drop"])
+        reached = {name: _check_golden(bundle, name) for name in models if name not in NOT_ON_A_CPU}
+        limits = {name: golden_limits(found, allowed) for name, found in reached.items()}
+        write_json(folder / MANIFEST, bundle.manifest | {"golden_limits": limits})
+        bundle = Bundle.open(folder)
+        for entry in content.scores:
+            bundle.enter(entry)
         if content.measured:
             measure(bundle, content.measured, list(models))
     return Bundle.open(path)
@@ -162,8 +170,11 @@ def _manifest(
     }
 
 
-def _check_golden(bundle: Bundle, name: str) -> None:
-    """Run a written graph on the golden frames, one by one and, where it takes any number, all at once."""
+def _check_golden(bundle: Bundle, name: str) -> Result:
+    """Run a written graph on the golden frames, one by one and, where it takes any number, all at once.
+
+    Returns the scores of the masks that agree least, by PyTorch's.
+    """
     frames, masks = (np.stack(x) for x in list(zip(*bundle.golden(), strict=True))[1:])
     least = bundle.min_agreement(name)
     with OnnxRuntimeCpu(bundle, name) as model:
@@ -180,6 +191,10 @@ def _check_golden(bundle: Bundle, name: str) -> None:
             )
     if bundle.manifest["input"].get("multiple"):
         _check_other_size(bundle, name)
+    score = Score(bundle.classes)
+    for mask, *found in zip(masks, *results.values(), strict=True):
+        score.update(mask, min(found, key=lambda own: float((own == mask).mean())))
+    return score.result()
 
 
 def _check_other_size(bundle: Bundle, name: str) -> None:

@@ -18,6 +18,7 @@ from kd_deploy.export.bundle import Content, write_bundle
 from kd_deploy.export.onnx_graph import Ends
 from kd_deploy.export.precisions import Precision
 from kd_deploy.export.torch_backend import TorchModel
+from kd_deploy.golden import choose_golden
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load
 from kd_deploy.progress import counted
@@ -26,8 +27,9 @@ from kd_deploy.runtime.bundle import MANIFEST, Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
 from kd_deploy.runtime.model import Model, open_model
-from kd_deploy.runtime.parity import MIN_PIXEL_AGREEMENTS
+from kd_deploy.runtime.parity import MAX_BOUNDARY_DROP, MIN_PIXEL_AGREEMENTS
 from kd_deploy.runtime.segment import labels_to_size, to_size
+from kd_deploy.scores import run_scores
 
 _SYNTHETIC = Path("synthetic")
 """The word that stands for a folder where `--data` is a data set that is drawn."""
@@ -82,9 +84,10 @@ def export_run(
         classes=dataset.classes,
         palette=dataset.palette,
         ends=Ends(size, wanted.batch, _multiple(segmenter, size) if wanted.free_size else None),
-        golden=list(frames(dataset, _spread(dataset, run.recipe.export.golden))),
+        golden=choose_golden(dataset, run.recipe.export.golden),
         thresholds={
             "max_miou_drop": run.recipe.export.max_miou_drop,
+            "max_boundary_drop": MAX_BOUNDARY_DROP,
             "min_pixel_agreement": MIN_PIXEL_AGREEMENTS,
         },
         data=run.recipe.data.model_dump(mode="json", exclude={"root", "cache"}),
@@ -92,6 +95,7 @@ def export_run(
         precisions=wanted.precisions,
         calibration=_calibration(data, size, wanted) if wanted.precisions else (),
         measured=_measured(dataset, wanted) if wanted.precisions else None,
+        scores=run_scores(run),
         simplify=wanted.simplify,
     )
     return write_bundle(output, content, replace=replace)

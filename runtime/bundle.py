@@ -43,6 +43,8 @@ _FORM: dict[str, Any] = {
 }
 """What is read of a manifest, by type; [X] is a list of X, _ANY stands for any keys. There may be more."""
 
+_OPTIONAL: dict[str, Any] = {"golden_limits": {_ANY: {_ANY: _NUMBER}}}
+
 _WORDS: dict[Any, str] = {
     str: "text",
     int: "a whole number",
@@ -99,6 +101,7 @@ class Bundle:
     def _verify(self) -> None:
         try:
             _check(self.manifest, _FORM)
+            _check(self.manifest, {key: form for key, form in _OPTIONAL.items() if key in self.manifest})
             _check_values(self.manifest)
         except ValueError as error:
             raise UserError(f"{self.path / MANIFEST}: {error}; export the bundle again") from error
@@ -152,6 +155,13 @@ class Bundle:
         limits = self.manifest["thresholds"]["min_pixel_agreement"]
         return float(limits.get(precision, limits.get(precision.removesuffix(_CPU), limits["fp32"])))
 
+    def golden_limits(self, precision: str) -> dict[str, float]:
+        """What the golden frames ask of a precision: `min_pixel_agreement` and `min_mask_iou`, as export measured them
+        where it could run the precision."""
+        own = self.manifest.get("golden_limits", {}).get(precision, {})
+        least = max(self.min_agreement(precision), own.get("min_pixel_agreement", 0.0))
+        return {"min_pixel_agreement": least, "min_mask_iou": own.get("min_mask_iou", 0.0)}
+
     def for_cpu(self, precision: str) -> str:
         """fp32-cpu for fp32 where the bundle has it: the same numbers. int8-cpu has others than int8: ask for it."""
         own = f"{precision}{_CPU}"
@@ -192,7 +202,8 @@ class Bundle:
             print(f"not kept: {error}", file=sys.stderr)
 
     def ledger(self) -> list[dict[str, Any]]:
-        """Every parity result that was kept, as `ParityReport.to_json` gives it, the oldest first.
+        """Every result that was kept, the oldest first: as `ParityReport.to_json` gives it, and before these what the
+        run's teacher and student scored in PyTorch, which have a `role` and no verdict.
 
         Raises:
             UserError: the file is damaged.
@@ -217,7 +228,8 @@ class Bundle:
 
 def _subject(entry: dict[str, Any]) -> tuple[Any, ...]:
     candidate = entry["candidate"]
-    return *(candidate[key] for key in ("backend", "precision", "device")), entry.get("golden")
+    own = (candidate[key] for key in ("backend", "precision", "device"))
+    return *own, entry.get("golden"), entry.get("role")
 
 
 def _check(value: Any, form: Any, key: str = "") -> None:
@@ -252,5 +264,6 @@ def _check_values(manifest: dict[str, Any]) -> None:
     batch = manifest["input"].get("batch", "dynamic")
     if batch != "dynamic" and (type(batch) is not int or batch < 1):
         raise ValueError(f"input.batch must be a number of frames, or dynamic, not {batch!r}")
+    _check(manifest["thresholds"].get("max_boundary_drop", 0.0), _NUMBER, "thresholds.max_boundary_drop")
     if "fp32" not in manifest["thresholds"]["min_pixel_agreement"]:
         raise ValueError("thresholds.min_pixel_agreement.fp32 is missing")

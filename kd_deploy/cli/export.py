@@ -126,7 +126,7 @@ def _print_models(bundle: Bundle) -> None:
     from kd_deploy.export.measure import time_against_fp32
     from kd_deploy.export.precisions import FOR_CPU
 
-    entries = {entry["candidate"]["precision"]: entry for entry in bundle.ledger()}
+    entries = {entry["candidate"]["precision"]: entry for entry in bundle.ledger() if "role" not in entry}
     chosen = bundle.manifest["precisions"]
     speeds = time_against_fp32(bundle, [name for name in entries if name != FOR_CPU]) if entries else {}
     rows = []

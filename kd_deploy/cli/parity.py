@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from kd_deploy.cli import options
+
+if TYPE_CHECKING:
+    from kd_deploy.runtime.bundle import Bundle
+    from kd_deploy.runtime.parity import ParityReport
+
+_HEADER = (
+    "backend", "precision", "mIoU", "drop", "boundary IoU", "drop", "agreement, %", "masks' IoU", "worst class",
+    "drop", "frames", "verdict",
+)  # fmt: skip
 
 
 @click.command()
@@ -19,8 +29,11 @@ from kd_deploy.cli import options
     help="Labelled data (`synthetic` draws it); else the golden frames.",
 )
 @options.split
-@options.backend
-@options.precision
+@click.option(
+    "--backend", "backends", multiple=True, default=("onnxruntime-cpu",), show_default=True,
+    help="What runs the bundle; several make a table, a line each.",
+)  # fmt: skip
+@click.option("--precision", "precisions", multiple=True, default=("fp32",), show_default=True)
 @click.option("--max-miou-drop", type=click.FloatRange(min=0), help="Points; else the bundle's own limit.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Write the frames that agree least here.")
 @options.as_json
@@ -28,36 +41,72 @@ def parity(
     bundle: Path,
     data: Path | None,
     split: str,
-    backend: str,
-    precision: str,
+    backends: tuple[str, ...],
+    precisions: tuple[str, ...],
     max_miou_drop: float | None,
     pictures: Path | None,
     as_json: bool,
 ) -> None:
-    """Gate a backend against PyTorch; exit 4 where it fails."""
+    """Gate backends and precisions against PyTorch; exit 4 where one fails."""
     from kd_deploy.runtime.bundle import Bundle
-    from kd_deploy.runtime.model import open_model
-    from kd_deploy.runtime.parity import check_bundle, write_worst
+    from kd_deploy.runtime.parity import write_worst
 
-    opened = Bundle.open(bundle)
-    with open_model(opened, backend=backend, precision=precision) as candidate:
-        if data is None:
-            _refuse_without_data("split", "max_miou_drop")
-            report = check_bundle(opened, candidate)
-        else:
-            from kd_deploy.data.dataset import frames
-            from kd_deploy.deploy import bundle_dataset
-            from kd_deploy.progress import counted
-
-            dataset = bundle_dataset(opened, data, split)
-            labelled = counted("parity", frames(dataset), len(dataset))
-            with open_model(opened, backend="torch") as reference:
-                report = check_bundle(opened, candidate, reference, labelled, max_miou_drop=max_miou_drop)
-    if pictures:
-        write_worst(report, opened.palette, pictures)
-    _print_parity(report.to_json(), as_json)
-    if report.verdict == "fail":
+    opened, chain = Bundle.open(bundle), _chain(backends, precisions)
+    if data is None:
+        _refuse_without_data("split", "max_miou_drop")
+        reports = _judge_golden(opened, chain)
+    else:
+        reports = _judge_labelled(opened, chain, data, split, max_miou_drop)
+    for (backend, precision), report in zip(chain, reports, strict=True):
+        if pictures:
+            folder = pictures if len(chain) == 1 else pictures / f"{backend}-{precision}"
+            write_worst(report, opened.palette, folder)
+    _print_parity([report.to_json() for report in reports], as_json)
+    if any(report.verdict == "fail" for report in reports):
         raise click.exceptions.Exit(4)
+
+
+def _chain(backends: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """Each backend with each precision; PyTorch is the float32 reference, so beside others it stands there once."""
+    several = len(backends) > 1
+    pairs = [(b, "fp32" if several and b == "torch" else p) for b in backends for p in precisions]
+    return list(dict.fromkeys(pairs))
+
+
+def _judge_golden(bundle: Bundle, chain: Sequence[tuple[str, str]]) -> list[ParityReport]:
+    from kd_deploy.runtime.model import open_model
+    from kd_deploy.runtime.parity import check_bundle
+
+    reports = []
+    for backend, precision in chain:
+        with open_model(bundle, backend=backend, precision=precision) as candidate:
+            reports.append(check_bundle(bundle, candidate))
+    return reports
+
+
+def _judge_labelled(
+    bundle: Bundle, chain: Sequence[tuple[str, str]], data: Path, split: str, max_miou_drop: float | None
+) -> list[ParityReport]:
+    from contextlib import ExitStack
+
+    from kd_deploy.data.dataset import frames
+    from kd_deploy.deploy import bundle_dataset
+    from kd_deploy.export.measure import Remembered
+    from kd_deploy.progress import counted
+    from kd_deploy.runtime.model import open_model
+    from kd_deploy.runtime.parity import check_bundle
+
+    dataset, reports = bundle_dataset(bundle, data, split), []
+    with ExitStack() as stack:
+        reference = stack.enter_context(open_model(bundle, backend="torch"))
+        if len(chain) > 1:
+            reference = stack.enter_context(Remembered(reference))
+        for backend, precision in chain:
+            with open_model(bundle, backend=backend, precision=precision) as candidate:
+                labelled = counted(f"parity {backend} {precision}", frames(dataset), len(dataset))
+                report = check_bundle(bundle, candidate, reference, labelled, max_miou_drop=max_miou_drop)
+            reports.append(report)
+    return reports
 
 
 def _refuse_without_data(*names: str) -> None:
@@ -69,10 +118,39 @@ def _refuse_without_data(*names: str) -> None:
             raise click.UsageError(f"{option} needs --data; the golden frames have no labels", context)
 
 
-def _print_parity(result: dict[str, Any], as_json: bool) -> None:
+def _print_parity(results: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        options.print_json(result)
-        return
+        failed = any(result["verdict"] == "fail" for result in results)
+        several = {"verdict": "fail" if failed else "pass", "results": results}
+        options.print_json(results[0] if len(results) == 1 else several)
+    elif len(results) == 1:
+        _print_one(results[0])
+    else:
+        options.print_table(_HEADER, [_row(result) for result in results])
+        for result in results:
+            for reason in result["reasons"]:
+                click.echo(f"{result['candidate']['backend']} {result['candidate']['precision']}: {reason}")
+
+
+def _row(result: dict[str, Any]) -> tuple[object, ...]:
+    candidate = result["candidate"]
+    return (
+        candidate["backend"],
+        candidate["precision"],
+        candidate["miou"],
+        result["miou_drop"],
+        candidate["boundary_iou"],
+        result["boundary_drop"],
+        f"{result['pixel_agreement']:.3f}",
+        result["mask_iou"],
+        result["worst_class"],
+        result["worst_class_drop"],
+        f"{result['frames']}{' golden' if result['golden'] else ''}",
+        result["verdict"],
+    )
+
+
+def _print_one(result: dict[str, Any]) -> None:
     sides = [result["reference"], result["candidate"]]
     rows = [
         (name, *(side[name] for side in sides))
@@ -80,10 +158,12 @@ def _print_parity(result: dict[str, Any], as_json: bool) -> None:
         if result["reference"][name] is not None  # no scores without labels
     ]
     options.print_table(("", "reference", "candidate"), rows)
-    drop = "" if result["miou_drop"] is None else f"mIoU drop {result['miou_drop']:.3f} points, "
+    names = (("miou_drop", "mIoU"), ("boundary_drop", "boundary IoU"))
+    drops = [f"{name} drop {result[key]:.3f} points, " for key, name in names if result[key] is not None]
     click.echo(
-        f"{result['verdict']}: {drop}{result['pixel_agreement']:.4f} % of pixels agree over {result['frames']} "
-        f"{'golden ' if result['golden'] else ''}frames, worst class {result['worst_class']}"
+        f"{result['verdict']}: {''.join(drops)}{result['pixel_agreement']:.4f} % of pixels agree over "
+        f"{result['frames']} {'golden ' if result['golden'] else ''}frames, worst class {result['worst_class']} "
+        f"({result['worst_class_drop']:.2f} points)"
     )
     for reason in result["reasons"]:
         click.echo(f"  {reason}")

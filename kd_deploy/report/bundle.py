@@ -34,6 +34,7 @@ def bundle_page(path: Path) -> str:
         manifest=bundle.manifest,
         facts=_facts(bundle),
         parity=parity,
+        ledger=[_line(entry) for entry in bundle.ledger()],
         benchmark=benchmark,
         latencies=figures.latencies(benchmark["results"]) if benchmark else None,
         golden=_golden(bundle),
@@ -52,6 +53,27 @@ def _kept(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any] | N
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: is damaged ({error}); run kd-deploy {command} {path} again") from error
     return result
+
+
+def _line(entry: dict[str, Any]) -> dict[str, Any]:
+    """A result of the ledger as a line of its table; older ledgers know less."""
+    scored = entry["candidate"]
+    role = entry.get("role")
+    views = Views(**entry["views"]) if "views" in entry else None
+    return {
+        "what": f"{role}, {entry['network']}" if role else f"{scored['backend']} {scored['precision']}",
+        "views": str(views) if views else "",
+        "device": scored["device"],
+        "miou": scored.get("miou"),
+        "miou_drop": entry.get("miou_drop"),
+        "boundary_iou": scored.get("boundary_iou"),
+        "boundary_drop": entry.get("boundary_drop"),
+        "agreement": entry.get("pixel_agreement"),
+        "frames": f"{entry.get('frames', '–')}{' golden' if entry.get('golden') else ''}",
+        "verdict": entry.get("verdict"),
+        "date": entry.get("date") or "",
+        "version": entry.get("kd_deploy") or "",
+    }
 
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:

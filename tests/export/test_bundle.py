@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_the_manifest_vouches_for_every_other_file(deployed: Any) -> None:
     files = snapshot(deployed.bundle)
     manifest = json.loads(files.pop("manifest.json"))
+    del files["ledger.json"]  # which grows
     assert manifest["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert files.keys() == {
         "README.md",
@@ -60,6 +62,8 @@ def test_the_manifest_says_what_the_graph_is(deployed: Any) -> None:
         "batch": "dynamic",
     }
     assert manifest["thresholds"]["min_pixel_agreement"].keys() == {"fp32", "fp16", "bf16", "int8"}
+    assert manifest["thresholds"]["max_boundary_drop"] == 1.0
+    assert manifest["golden_limits"].keys() == manifest["models"].keys()
     assert manifest["data"] == {
         "format": "camvid",
         "size": None,
@@ -77,7 +81,7 @@ def test_the_manifest_says_what_the_graph_is(deployed: Any) -> None:
 
 def test_golden_frames_are_validation_frames_as_they_are(deployed: Any, camvid: Path) -> None:
     golden = list(Bundle.open(deployed.bundle).golden())
-    assert [name for name, _, _ in golden] == ["000.jpg", "003.jpg"]
+    assert len(golden) == 2
     for name, frame, mask in golden:
         assert (frame == cv2.imread(str(camvid / "val" / name))).all()
         assert mask.shape == frame.shape[:2]
@@ -166,6 +170,31 @@ def test_a_graph_that_fails_at_the_second_batch_size_is_not_written(
     with pytest.raises(GateFailedError, match=r"^fp32: at batch 2 "):
         export_run(deeplab.run, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ledger_begins_with_the_runs_own_scores(deeplab: Any) -> None:
+    teacher, student = Bundle.open(deeplab.bundle).ledger()
+    for entry, run in ((teacher, deeplab.teacher), (student, deeplab.run)):
+        summary = json.loads((run / "summary.json").read_text())
+        scores = entry["candidate"]
+        assert {key: scores[key] for key in ("miou", "boundary_iou")} == {
+            key: summary[key] for key in ("miou", "boundary_iou")
+        }
+        assert (scores["backend"], scores["device"]) == ("torch", summary["device"])
+        assert entry["kd_deploy"] == summary["versions"]["kd-deploy"]
+        assert datetime.fromisoformat(entry["date"]) <= datetime.now(timezone.utc)
+        assert (entry["verdict"], entry["frames"]) == (None, 4)
+    assert (teacher["role"], student["role"]) == ("teacher", "student")
+    assert teacher["network"] == "deeplabv3plus on resnet18"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_teacher_that_has_gone_is_left_out(deeplab: Any, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(deeplab.run, tmp_path / "run"))
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(facts | {"teacher": str(tmp_path / "gone")}))
+    bundle = export_run(run, tmp_path / "bundle")
+    assert [entry["role"] for entry in bundle.ledger()] == ["student"]
 
 
 def test_an_unfinished_run_is_refused(deeplab: Any, tmp_path: Path) -> None:

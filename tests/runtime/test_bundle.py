@@ -285,3 +285,16 @@ def test_what_each_precision_must_reach_and_who_runs_it(bundle: Path) -> None:
     assert opened.batch == 2
     rewrite(bundle, lambda manifest: manifest["input"].update(batch="dynamic"))
     assert Bundle.open(bundle).batch is None
+
+
+def test_golden_limits_are_the_exports_own_or_the_general_ones(bundle: Path) -> None:
+    assert Bundle.open(bundle).golden_limits("fp32") == {"min_pixel_agreement": 99.9, "min_mask_iou": 0.0}
+    rewrite(bundle, lambda manifest: manifest.update(golden_limits={"fp32": {"min_mask_iou": 98.0}}))
+    assert Bundle.open(bundle).golden_limits("fp32") == {"min_pixel_agreement": 99.9, "min_mask_iou": 98.0}
+
+
+def test_limits_that_are_no_numbers(bundle: Path) -> None:
+    rewrite(bundle, lambda manifest: manifest["thresholds"].update(max_boundary_drop=None))
+    assert "thresholds.max_boundary_drop must be a number, not None" in refusal(bundle)
+    rewrite(bundle, lambda manifest: manifest.update(golden_limits={"fp32": {"min_mask_iou": "98"}}))
+    assert "golden_limits.fp32.min_mask_iou must be a number, not '98'" in refusal(bundle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,30 @@ def test_a_bundle_that_was_checked_and_timed(own_bundle: Path) -> None:
     html = bundle_page(own_bundle)
     assert '<span class="fail">fail</span>' in html
     assert "class &lt;x&gt; is lost" in html
+
+
+def test_the_ledger_is_a_table(own_bundle: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    with open_model(bundle) as model:
+        check_bundle(bundle, model)
+    html = bundle_page(own_bundle)
+    table = html[html.index("<h2>Ledger</h2>") : html.index("<h2>Latency</h2>")]
+    lines = [re.findall(r"<td>(.*?)</td>", line) for line in table.split("<tr>")[2:]]
+    teacher, student, deployed = lines
+    assert teacher[0] == "teacher, deeplabv3plus on resnet18"
+    assert student[0] == "student, deeplabv3plus on mobilenet_v2"
+    assert student[2] == f"{bundle.manifest['source']['miou']:.2f}"
+    assert student[8] == "–"
+    assert deployed[0] == "onnxruntime-cpu fp32-cpu"
+    assert deployed[6:9] == ["100.000", "2 golden", '<span class="pass">pass</span>']
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT.*", line[9]) for line in lines)
+
+
+def test_entries_of_an_older_ledger_have_dashes(own_bundle: Path) -> None:
+    old = {"candidate": {"backend": "old", "precision": "fp32", "device": "a board"}, "verdict": "pass"}
+    (own_bundle / "ledger.json").write_text(json.dumps([old]))
+    html = bundle_page(own_bundle)
+    assert "<td>old fp32</td><td>a board</td><td>–</td>" in html
 
 
 def test_views_that_the_bundle_does_not_have_stand_beside_the_score(own_bundle: Path) -> None:

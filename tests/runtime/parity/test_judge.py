@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import numpy as np
 import pytest
 
+from kd_deploy.runtime import segment
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
-from kd_deploy.runtime.parity import compare, compare_golden, draw_worst
+from kd_deploy.runtime.parity import compare, compare_golden
 
 CLASSES = ["road", "sky", "car", "pole"]
 PALETTE = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90], [200, 210, 220]], np.uint8)
@@ -16,12 +18,17 @@ KEYS = {
     "reference",
     "candidate",
     "miou_drop",
+    "boundary_drop",
     "pixel_agreement",
+    "mask_iou",
     "worst_class",
+    "worst_class_drop",
     "frames",
     "golden",
     "reasons",
     "thresholds",
+    "date",
+    "kd_deploy",
 }
 
 
@@ -65,6 +72,8 @@ def test_equal_masks_pass(fake_model):
     assert value["candidate"] == {**scores, "precision": "fp16"}
     assert (value["verdict"], value["reasons"]) == ("pass", [])
     assert (value["miou_drop"], value["pixel_agreement"], value["frames"]) == (0.0, 100.0, 3)
+    assert (value["boundary_drop"], value["mask_iou"], value["worst_class_drop"]) == (0.0, 100.0, 0.0)
+    assert datetime.fromisoformat(value["date"]).tzinfo is not None
     assert value["worst_class"] in CLASSES
     assert value["golden"] is False
     assert value["thresholds"] == {"max_miou_drop": 0.0, "min_pixel_agreement": 99.9}
@@ -114,6 +123,7 @@ def test_the_worst_class_is_named(fake_model, labelled):
         min_pixel_agreement=99.0,
     )
     assert report.worst_class == "pole"
+    assert report.worst_class_drop == 100.0
     assert report.miou_drop == (pytest.approx(25.0, abs=1.0) if labelled else None)
     # 6 of 768 pixels: within the agreement, but without labels nothing else shows that the class is lost.
     assert 99.0 < report.pixel_agreement < 99.9
@@ -210,21 +220,81 @@ def test_masks_that_do_not_fit_are_named(fake_model):
         compare_golden(fake_model(), [(name, image, mask[1:])], CLASSES)
 
 
-def test_the_worst_frames_are_drawn(fake_model):
-    many = frames(6)
-    bad = many[4].image.copy()
-    bad[20, 30, 1] = 1
+def test_the_boundary_drop_is_judged_where_a_limit_is_given(fake_model):
+    def verdict(**limits):
+        judged = compare(
+            fake_model(),
+            fake_model(function=shifted),
+            frames(),
+            CLASSES,
+            max_miou_drop=100.0,
+            min_pixel_agreement=0.0,
+            **limits,
+        )
+        return judged.boundary_drop, judged.reasons
 
-    def wrong_where_green(batch):
-        return np.where(batch[..., 1] > 0, 0, batch[..., 0]).astype(np.uint8)
+    drop, reasons = verdict()
+    assert drop > 10
+    assert reasons == []
+    assert verdict(max_boundary_drop=drop)[1] == []
+    (reason,) = verdict(max_boundary_drop=drop - 0.01)[1]
+    assert reason.startswith(f"boundary IoU falls by {drop:.2f} points")
 
-    many[4] = Frame("bad", bad, many[4].label)
-    candidate = fake_model(function=wrong_where_green)
-    report = compare(fake_model(), candidate, many, CLASSES, max_miou_drop=0.5)
-    assert report.worst[0].frame.name == "bad"
-    assert report.worst[0].agreement == pytest.approx(100 * (1 - 1 / 768))
-    pictures = draw_worst(report, PALETTE)
-    assert len(pictures) == 4
-    assert next(iter(pictures)) == "bad"
-    red = [(picture == (48, 48, 255)).all(axis=-1).sum() for picture in pictures.values()]
-    assert red == [9, 0, 0, 0]
+
+def first_for_all(batch):
+    return batch[[0] * len(batch), ..., 0]
+
+
+def last_for_all(batch):
+    return batch[[-1] * len(batch), ..., 0]
+
+
+@pytest.mark.parametrize("wrong", [first_for_all, last_for_all])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_one_frame_taken_for_another(fake_model, wrong, batch):
+    candidate = fake_model(function=wrong)
+    candidate.batch = batch
+    assert compare(fake_model(), candidate, frames(), CLASSES, max_miou_drop=0.5).verdict == "fail"
+    report = compare_golden(candidate, golden(), CLASSES)
+    assert report.verdict == "fail"
+    assert report.reasons[-1].endswith("100.000 % one by one, each frame twice as wide")
+
+
+def test_labelled_frames_come_alone_and_two_at_once(fake_model):
+    candidate = fake_model()
+    compare(fake_model(), candidate, frames(8), CLASSES, max_miou_drop=0.5)
+    assert [len(call) for call in candidate.calls] == [2, 1, 2, 1, 2]
+
+
+def test_golden_frames_come_from_another_size_too(fake_model, monkeypatch):
+    candidate = fake_model()
+    assert compare_golden(candidate, golden(), CLASSES).pixel_agreement == 100.0
+    assert [len(call) for call in candidate.calls] == [2, 1, 1, 1, 1]
+    for once, (_, image, _) in zip(candidate.calls[2:], golden(), strict=True):
+        assert (once[0] == image).all()  # from twice the width to the bit
+
+    def lost(mask, size):
+        return mask if mask.shape == size else np.zeros(size, np.uint8)
+
+    monkeypatch.setattr(segment, "labels_to_size", lost)
+    report = compare_golden(candidate, golden(), CLASSES)
+    assert report.verdict == "fail"
+    assert report.worst[0].candidate.shape == (24, 64)
+
+
+def test_the_masks_overlap_is_judged(fake_model):
+    def fewer_poles(batch):
+        mask = batch[..., 0].copy()
+        mask[:, 2:5][mask[:, 2:5] == 3] = 1
+        return mask
+
+    def judged(least):
+        return compare_golden(
+            fake_model(function=fewer_poles), golden(), CLASSES, min_pixel_agreement=99.0, min_mask_iou=least
+        )
+
+    overlap = judged(0.0).mask_iou
+    assert 85 < overlap < 90  # half of one of four classes
+    assert judged(overlap).verdict == "pass"
+    (reason,) = judged(overlap + 0.1).reasons
+    assert reason.startswith(f"the masks' IoU is {overlap:.2f}")

@@ -1,0 +1,82 @@
+"""`kd-deploy parity` with several backends and precisions: each judged, a line each, one exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.model import Model
+
+CHAIN = ("--backend", "torch", "--backend", "onnxruntime-cpu", "--precision", "fp32", "--precision", "fp16")
+
+
+@pytest.fixture
+def own(precise: Path, tmp_path: Path) -> Path:
+    """The bundle of every precision, to write to."""
+    return Path(shutil.copytree(precise, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def data(trained: Path) -> Path:
+    return trained.parent / "camvid"
+
+
+def judged(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(entry["candidate"]["backend"], entry["candidate"]["precision"]) for entry in result["results"]]
+
+
+def test_the_chain_from_torch_to_the_device(own: Path, data: Path, kd: Any) -> None:
+    for source, golden in (((), True), (("--data", data), False)):
+        outcome = kd("parity", own, *CHAIN, *source, "--json")
+        result = json.loads(outcome.out)
+        assert (outcome.code, result["verdict"]) == (0, "pass")
+        assert judged(result) == [
+            ("torch", "fp32"),
+            ("onnxruntime-cpu", "fp32-cpu"),
+            ("onnxruntime-cpu", "fp16"),
+        ]
+        assert all(entry["golden"] is golden for entry in result["results"])
+        kept = [entry for entry in Bundle.open(own).ledger() if entry["golden"] is golden]
+        assert all(entry in kept for entry in result["results"])
+    assert all(abs(entry["boundary_drop"]) <= 1 for entry in result["results"])
+    assert kd("parity", own, *CHAIN).out.count(" pass ") == 3
+
+
+def test_one_that_fails_fails_the_chain(
+    own: Path, tmp_path: Path, kd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Model.run
+
+    def wrong(self: Model, frames: Any) -> Any:
+        masks = run(self, frames)
+        return np.flip(masks, axis=2) if self.describe().precision == "fp16" else masks
+
+    monkeypatch.setattr(Model, "run", wrong)
+    outcome = kd("parity", own, *CHAIN, "--pictures", tmp_path / "worst")
+    assert outcome.code == 4
+    assert outcome.out.count(" pass ") == 2
+    assert "onnxruntime-cpu fp16: " in outcome.out
+    folders = {path.name for path in (tmp_path / "worst").iterdir()}
+    assert folders == {"torch-fp32", "onnxruntime-cpu-fp32", "onnxruntime-cpu-fp16"}
+    result = json.loads(kd("parity", own, *CHAIN, "--json").out)
+    assert result["verdict"] == "fail"
+    assert [entry["verdict"] for entry in result["results"]] == ["pass", "pass", "fail"]
+
+
+def test_torch_alone_knows_float32_alone(own: Path, kd: Any) -> None:
+    outcome = kd("parity", own, "--backend", "torch", "--precision", "fp16")
+    assert outcome.code == 1
+    assert outcome.error.startswith("--precision fp16: the torch backend is the fp32 reference")
+
+
+def test_the_golden_limits_of_int8_are_its_own(own: Path, kd: Any) -> None:
+    result = json.loads(kd("parity", own, "--precision", "int8", "--json").out)
+    assert result["thresholds"] == Bundle.open(own).golden_limits("int8")
+    assert result["thresholds"]["min_pixel_agreement"] > Bundle.open(own).min_agreement("int8")
+    assert result["verdict"] == "pass"
