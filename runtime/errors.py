@@ -1,6 +1,6 @@
 """What the user did wrong, and what is missing: one line each, with the remedy, and an exit code."""
 
-INSTALL = "in kd-deploy's checkout: pip install -e '.[all]' (on a device '.[runtime]')"
+INSTALL = "in kd-deploy's checkout: pip install -e '.[all]' (on a device '.[runtime]', on a Jetson see docs/jetson.md)"
 """The command that brings every library: kd-deploy is on no package index yet."""
 
 
