@@ -32,6 +32,26 @@ def test_a_library_that_lacks_one_of_its_own(
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        OSError("libnvinfer.so.10: cannot open shared object file"),  # ctypes
+        FileNotFoundError(
+            "Could not find: nvinfer_10.dll. Is it on your PATH?"
+        ),  # the bindings under Windows
+    ],
+)
+def test_a_library_that_only_the_module_itself_misses(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(f"raise {error!r}")
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingComponentError) as caught:
+        trt.Builder  # noqa: B018
+    assert str(caught.value).startswith(f"tensorrt: cannot be imported ({error}); ")
+
+
+@pytest.mark.parametrize(
     ("release", "cuda"), [("# R36 (release), REVISION: 4.3", 12), ("# R38 (release)", 13)]
 )
 def test_a_jetson_keeps_its_own_tensorrt(
