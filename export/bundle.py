@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from kd_deploy.config.schema import Network
 from kd_deploy.export.measure import measure
 from kd_deploy.export.onnx_graph import OPSET, Ends
-from kd_deploy.export.precisions import FOR_CPU, NOT_ON_A_CPU, Precision, Written, write_models
-from kd_deploy.export.simplify import simplify
+from kd_deploy.export.precisions import (
+    FOR_CPU,
+    NOT_ON_A_CPU,
+    Precision,
+    Written,
+    check_frames,
+    write_models,
+)
+from kd_deploy.export.simplify import find_onnxsim, simplify
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import write_weights
@@ -25,7 +32,7 @@ from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
 from kd_deploy.runtime.environment import versions
 from kd_deploy.runtime.errors import GateFailedError, UserError
-from kd_deploy.runtime.files import atomic_folder, write_json
+from kd_deploy.runtime.files import atomic_folder, check_free, write_json
 from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.runtime.images import write_image
 from kd_deploy.runtime.metrics import Result, Score
@@ -74,13 +81,20 @@ class Content:
 def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bundle:
     """Write and check a bundle; `path` appears only when every check has passed.
 
+    What can be refused without it is refused before the work.
+
     Raises:
         UserError: `path` exists and `replace` is not set or it is no bundle, a precision does not serve the network,
-            or the disk refuses.
+            the calibration frames are too few, or the disk refuses.
+        MissingComponentError: onnxsim is wanted and not installed.
         GateFailedError: a model's masks of the golden frames, or its mIoU, are not PyTorch's.
     """
     if path.exists() and replace and not (path / MANIFEST).is_file():
         raise UserError(f"{path}: is no bundle, so --force does not replace it; choose another name")
+    check_free(path, replace=replace)
+    check_frames(content.precisions, len(content.calibration))
+    if content.simplify:
+        find_onnxsim()
     with atomic_folder(path, replace=replace) as folder:
         (folder / "golden").mkdir()
         golden = _write_golden(folder, content)
@@ -189,18 +203,20 @@ def _check_golden(bundle: Bundle, name: str) -> Result:
                 f"{name}: at {at} {agreement:.3f} % of the golden frames' pixels agree with PyTorch, "
                 f"{least:g} % are required; nothing was written"
             )
-    if bundle.manifest["input"].get("multiple"):
-        _check_other_size(bundle, name)
+    if multiple := bundle.manifest["input"].get("multiple"):
+        (height, width), least = bundle.size, bundle.manifest["input"]["least"]
+        _check_size(bundle, name, (height + multiple, width + 2 * multiple))
+        if name in ("fp32", FOR_CPU):  # so few pixels say nothing of what rounding costs
+            _check_size(bundle, name, (least, least))
     score = Score(bundle.classes)
     for mask, *found in zip(masks, *results.values(), strict=True):
         score.update(mask, min(found, key=lambda own: float((own == mask).mean())))
     return score.result()
 
 
-def _check_other_size(bundle: Bundle, name: str) -> None:
-    """A graph of free height and width is run at a second size, and compared with PyTorch there."""
-    (_, frame, _), multiple = next(bundle.golden()), bundle.manifest["input"]["multiple"]
-    size = (frame.shape[0] + multiple, frame.shape[1] + 2 * multiple)
+def _check_size(bundle: Bundle, name: str, size: tuple[int, int]) -> None:
+    """A graph of free height and width is run at another size, and compared with PyTorch there."""
+    _, frame, _ = next(bundle.golden())
     frame = to_size(frame, size)[None]
     with open_model(bundle, backend="torch") as reference, OnnxRuntimeCpu(bundle, name) as model:
         reference.size = model.size = None
@@ -216,6 +232,10 @@ def _readme(content: Content, models: dict[str, Written]) -> str:
     height, width = content.ends.size
     sides = "H, W" if content.ends.multiple else f"{height}, {width}"
     number = content.ends.batch or "N"
+    dynamic = (
+        content.ends.multiple or not content.ends.batch
+    )  # trtexec takes 1 for what is free and not given
+    shapes = f" --shapes=frame:{number}x{height}x{width}x3" if dynamic else ""
     listed = "\n".join(f"- `{model.file}`: {_of(name)}" for name, model in models.items())
     return f"""# A kd-deploy bundle: {content.network.arch} on {content.network.encoder}
 
@@ -237,7 +257,9 @@ With TensorRT there:
 
     kd-deploy build BUNDLE                       # engines for this very machine, checked, in engines/
     kd-deploy parity BUNDLE --backend tensorrt
-    trtexec --loadEngine=BUNDLE/engines/FILE.engine
+    trtexec --loadEngine=BUNDLE/engines/FILE.engine{shapes}
+
+`build` prints the last line for each engine, with the number of frames that it was built for.
 
 `reference.safetensors` holds the PyTorch weights, for `--backend torch` and for parity on labelled data; `golden/`
 holds frames and PyTorch's masks of them. Where parity was asked, `parity.json` holds the last result and `ledger.json`

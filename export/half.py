@@ -105,11 +105,7 @@ def make_half(
     Raises:
         UserError: too few frames, or no part can leave float32.
     """
-    if len(frames) < MIN_FRAMES:
-        raise UserError(
-            f"--precision {precision}: {len(frames)} calibration frames are too few, it takes {MIN_FRAMES}; "
-            "raise --calibration, or give a data set that has more"
-        )
+    check_frames(len(frames), precision)
     whole = rewritten(segmenter)
     batches = [torch.tensor(frame[None], device=whole.mean.device) for frame in frames]
     blocks = find_blocks(whole, batches[0])
@@ -139,6 +135,15 @@ def make_half(
         largest={name: peak.value for name, peak in peaks.items()},
     )
     return DeployedGraph(typed(names)).eval(), report
+
+
+def check_frames(count: int, precision: Half) -> None:
+    """Raise a UserError where so many calibration frames are too few."""
+    if count < MIN_FRAMES:
+        raise UserError(
+            f"--precision {precision}: {count} calibration frames are too few, it takes {MIN_FRAMES}; "
+            "raise --calibration, or give a data set that has more"
+        )
 
 
 def _choose(

@@ -39,11 +39,13 @@ class Ends:
         size: height and width in pixels.
         batch: frames in one run; None: any number.
         multiple: where height and width are free, what they are multiples of; None: they are `size`.
+        least: where they are free, the smallest that the graph serves; a multiple.
     """
 
     size: tuple[int, int]
     batch: int | None = None
     multiple: int | None = None
+    least: int = 1
 
     def shape(self) -> list[int | None]:
         """N, H and W of the graph, None where they are free."""
@@ -51,7 +53,7 @@ class Ends:
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's `input`."""
-        free = {"multiple": self.multiple} if self.multiple else {}
+        free = {"multiple": self.multiple, "least": self.least} if self.multiple else {}
         return {
             "name": "frame",
             "dtype": "uint8",
@@ -92,6 +94,7 @@ def write_onnx(graph: nn.Module, ends: Ends, file: Path, facts: Mapping[str, obj
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
+    _shapes_after_cast(model.graph)
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
     onnx.save(model, file)
     check(file, ends, opset)
@@ -101,8 +104,26 @@ def _free(ends: Ends) -> dict[int, Any]:
     """The dimensions that torch.export leaves open."""
     free: dict[int, Any] = {} if ends.batch else {0: torch.export.Dim("batch", min=1)}
     if ends.multiple:
-        free |= {1: ends.multiple * torch.export.Dim("rows"), 2: ends.multiple * torch.export.Dim("columns")}
+        least = -(-ends.least // ends.multiple)
+        rows, columns = (torch.export.Dim(name, min=least) for name in ("rows", "columns"))
+        free |= {1: ends.multiple * rows, 2: ends.multiple * columns}
     return free
+
+
+def _shapes_after_cast(graph: onnx.GraphProto) -> None:
+    """Ask the float frame for its sides, not the frame: they are the same, and TensorRT casts UINT8 before all else."""
+    shapes = [node for node in graph.node if node.op_type == "Shape" and node.input[0] == "frame"]
+    if not shapes:
+        return
+    index = next(
+        i for i, node in enumerate(graph.node) if node.op_type == "Cast" and node.input[0] == "frame"
+    )
+    for node in shapes:
+        node.input[0] = graph.node[index].output[0]
+    cast = onnx.NodeProto()
+    cast.CopyFrom(graph.node[index])
+    del graph.node[index]
+    graph.node.insert(0, cast)
 
 
 def check(file: Path, ends: Ends, opset: int = OPSET) -> None:

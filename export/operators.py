@@ -7,7 +7,7 @@ leaves out. Nothing here runs TensorRT: on the device the parser itself decides.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
@@ -92,21 +92,25 @@ def check(model: onnx.ModelProto | Path) -> list[Finding]:
     return [*_opset(opset), *_graph(model.graph, _Known(), opset, outermost=True)]
 
 
-def render(findings: list[Finding], most: int = 4) -> list[str]:
-    """The findings for a person: one line for all, then at most `most` lines for groups of like nodes."""
+def render(findings: Mapping[str, Sequence[Finding]], most: int = 4) -> list[str]:
+    """The findings of models by name, for a person: a line or two for all, then at most `most` lines of like nodes."""
     table = f"TensorRT {_all_versions()}, by its ONNX parser's documentation:"
-    if not findings:
-        return [f"{table} reads every node of this graph"]
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for f in sorted(findings, key=lambda f: f.status, reverse=True):  # the unsupported first
-        groups.setdefault((f.status, f.operator, f.reason, f.versions), []).append(f.node)
-    lines = [
-        f"{table} {len(findings)} of this graph's nodes may be refused; kd-deploy build asks the parser itself"
-    ]
-    for (status, operator, reason, versions), nodes in list(groups.items())[:most]:
-        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        where = f" {nodes[0]}{more}" if nodes[0] else ""
-        lines.append(f"  {status} ({versions}): {operator}{where}: {reason}")
+    clean = [name for name, found in findings.items() if not found]
+    lines = [f"{table} reads every node of {', '.join(clean)}"] if clean else []
+    groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for name, found in findings.items():
+        for f in found:
+            nodes = groups.setdefault((f.status, f.operator, f.reason, f.versions), {})
+            nodes.setdefault(name, []).append(f.node)
+    if groups:
+        counts = ", ".join(f"{len(found)} of {name}" for name, found in findings.items() if found)
+        lines.append(f"{table} nodes that may be refused: {counts}; kd-deploy build asks the parser itself")
+    ordered = sorted(groups.items(), key=lambda group: group[0][0], reverse=True)  # the unsupported first
+    for (status, operator, reason, versions), models in ordered[:most]:
+        first, *others = (node for nodes in models.values() for node in nodes)
+        more = f" and {len(others)} more" if others else ""
+        where = f" {first}{more}" if first else ""
+        lines.append(f"  {status} ({versions}), in {', '.join(models)}: {operator}{where}: {reason}")
     if len(groups) > most:
         lines.append(f"  and {len(groups) - most} more kinds")
     return lines

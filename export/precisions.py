@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
+from kd_deploy.export import half, quantise
 from kd_deploy.export.channels_last import ChannelsLastGraph
 from kd_deploy.export.graph import DeployedGraph
-from kd_deploy.export.half import make_half
 from kd_deploy.export.mix_transformer import rewritten
 from kd_deploy.export.onnx_graph import BF16_OPSET, OPSET, Ends, write_onnx
-from kd_deploy.export.quantise import Quantised, quantise
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.runtime.frames import Frame
 
@@ -49,6 +50,21 @@ class Written:
         return self.facts | ({"note": self.note} if self.note else {})
 
 
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` of `total` indices, evenly spread from the first to the last."""
+    indices: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    return indices
+
+
+def check_frames(precisions: Sequence[Precision], count: int) -> None:
+    """Raise a UserError where `count` calibration frames are too few for one of the precisions."""
+    for precision in precisions:
+        if precision == "fp16" or precision == "bf16":
+            half.check_frames(count, precision)
+        elif precision != "fp32":
+            quantise.check_frames(count)
+
+
 def write_models(
     folder: Path,
     segmenter: Segmenter,
@@ -82,8 +98,8 @@ def write_models(
     }
     for precision in precisions:
         if precision == "fp16" or precision == "bf16":
-            images = [frame.image for frame in calibration[:_HALF_FRAMES]]
-            graph, chosen = make_half(segmenter, images, precision)
+            images = [calibration[i].image for i in spread(len(calibration), _HALF_FRAMES)]
+            graph, chosen = half.make_half(segmenter, images, precision)
             opset = BF16_OPSET if precision == "bf16" else OPSET
             file = write(precision, graph).file
             models[precision] = Written(file, {"opset": opset, **chosen.to_json()}, str(chosen))
@@ -91,7 +107,7 @@ def write_models(
             target: Literal["tensorrt", "cpu"] = "tensorrt" if precision == "int8" else "cpu"
             source = models["fp32" if precision == "int8" else FOR_CPU].file
             file = f"model.{precision}.onnx"
-            quantised = quantise(
+            quantised = quantise.quantise(
                 folder / source, folder / file, target, calibration, facts={"precision": precision}
             )
             models[precision] = Written(
@@ -100,7 +116,7 @@ def write_models(
     return models
 
 
-def _note(precision: str, chosen: Quantised) -> str:
+def _note(precision: str, chosen: quantise.Quantised) -> str:
     left = f"{sum(chosen.left.values())} of {', '.join(chosen.left)} stay" if chosen.left else "none stays"
     return (
         f"{precision}: {chosen.agreement:.3f} % of {chosen.held_out_frames} held-out frames' pixels agree with fp32; "

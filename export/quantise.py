@@ -108,11 +108,7 @@ def quantise(
     Raises:
         UserError: too few frames, nothing to quantise, or float32 is left of the network before it agrees.
     """
-    if len(frames) < MIN_FRAMES:
-        raise UserError(
-            f"int8: {len(frames)} calibration frames are too few, {MIN_FRAMES} or more are needed; "
-            "raise --calibration, or name a data set whose training split has them"
-        )
+    check_frames(len(frames))
     model = read(source)
     held_out = frames[_HELD_OUT - 1 :: _HELD_OUT]
     calibration = [frame.image for i, frame in enumerate(frames) if i % _HELD_OUT != _HELD_OUT - 1]
@@ -138,6 +134,15 @@ def quantise(
         held_out_frames=len(held_out),
         float_miou=search.float_miou,
     )
+
+
+def check_frames(count: int) -> None:
+    """Raise a UserError where so many calibration frames are too few."""
+    if count < MIN_FRAMES:
+        raise UserError(
+            f"int8: {count} calibration frames are too few, {MIN_FRAMES} or more are needed; "
+            "raise --calibration, or name a data set whose training split has them"
+        )
 
 
 class _Search:

@@ -5,10 +5,26 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from kd_deploy.runtime.errors import MissingComponentError
+
+
+def find_onnxsim() -> Any:
+    """onnxsim's module.
+
+    Raises:
+        MissingComponentError: it is not installed.
+    """
+    try:
+        import onnxsim
+    except ImportError as error:
+        raise MissingComponentError(
+            f"onnxsim: cannot be imported ({error}); pip install onnxsim, or leave --simplify out"
+        ) from error
+    return onnxsim
 
 
 def simplify(file: Path) -> tuple[int, int]:
@@ -20,12 +36,7 @@ def simplify(file: Path) -> tuple[int, int]:
     Raises:
         MissingComponentError: onnxsim is not installed.
     """
-    try:
-        import onnxsim
-    except ImportError as error:
-        raise MissingComponentError(
-            f"onnxsim: cannot be imported ({error}); pip install onnxsim, or leave --simplify out"
-        ) from error
+    onnxsim = find_onnxsim()
     model = onnx.load(file)
     with contextlib.redirect_stdout(io.StringIO()):  # results alone stand there
         simplified, _ = onnxsim.simplify(model)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from kd_deploy.config.schema import Network
 from kd_deploy.config.views import WHOLE, Views
 from kd_deploy.export.graph import DeployedGraph
+from kd_deploy.export.section import read_section
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
@@ -66,11 +67,11 @@ def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> 
     """The network that the bundle was exported from, with its float32 weights, on the CPU.
 
     Raises:
-        UserError: another precision than fp32, or the reference weights are damaged.
+        UserError: another precision than fp32, or the manifest's network or the reference weights are damaged.
     """
     if precision != "fp32":
         raise UserError(f"--precision {precision}: the torch backend is the fp32 reference; leave it out")
-    network = Network(**{**bundle.manifest["network"], "weights": "none"})
+    network = read_section(bundle, "network", Network, {**bundle.manifest["network"], "weights": "none"})
     if threads is not None:
         torch.set_num_threads(threads)  # of the whole process; torch knows no other way
     weights = bundle.vouched(bundle.manifest["reference"])

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from kd_deploy.config.data import Data, SyntheticData
 from kd_deploy.config.views import Views
@@ -16,7 +15,8 @@ from kd_deploy.data.dataset import Dataset, frames, open_dataset, verify
 from kd_deploy.device import make_device
 from kd_deploy.export.bundle import Content, write_bundle
 from kd_deploy.export.onnx_graph import Ends
-from kd_deploy.export.precisions import Precision
+from kd_deploy.export.precisions import Precision, spread
+from kd_deploy.export.section import read_section
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.golden import choose_golden
 from kd_deploy.models.segmenter import Segmenter
@@ -26,6 +26,7 @@ from kd_deploy.run import Run
 from kd_deploy.runtime.bundle import MANIFEST, Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
+from kd_deploy.runtime.manifest import SOURCE, check
 from kd_deploy.runtime.model import Model, open_model
 from kd_deploy.runtime.parity import MAX_BOUNDARY_DROP, MIN_PIXEL_AGREEMENTS
 from kd_deploy.runtime.segment import labels_to_size, to_size
@@ -73,7 +74,7 @@ def export_run(
         GateFailedError: a written graph is not the network.
     """
     run = Run.open(path)
-    summary = run.summary()
+    source = _source(run)
     data = _moved(run.recipe.data, root)
     dataset = open_dataset(data, "val")
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
@@ -83,7 +84,7 @@ def export_run(
         network=run.network,
         classes=dataset.classes,
         palette=dataset.palette,
-        ends=Ends(size, wanted.batch, _multiple(segmenter, size) if wanted.free_size else None),
+        ends=_ends(segmenter, size, wanted),
         golden=choose_golden(dataset, run.recipe.export.golden),
         thresholds={
             "max_miou_drop": run.recipe.export.max_miou_drop,
@@ -91,7 +92,7 @@ def export_run(
             "min_pixel_agreement": MIN_PIXEL_AGREEMENTS,
         },
         data=run.recipe.data.model_dump(mode="json", exclude={"root", "cache"}),
-        source=_source(summary, run.recipe.evaluate),
+        source=source,
         precisions=wanted.precisions,
         calibration=_calibration(data, size, wanted) if wanted.precisions else (),
         measured=_measured(dataset, wanted) if wanted.precisions else None,
@@ -101,43 +102,38 @@ def export_run(
     return write_bundle(output, content, replace=replace)
 
 
-def _spread(dataset: Dataset, count: int) -> list[int]:
-    """At most `count` frames, evenly spread over the data set."""
-    spread: list[int] = (
-        np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
-    )
-    return spread
-
-
 def _calibration(data: Data, size: tuple[int, int], wanted: Wanted) -> list[Frame]:
     """Frames of the training split at the deployed size."""
     train = open_dataset(data, "train")
     resized = []
-    for frame in frames(train, _spread(train, wanted.calibration)):
+    for frame in frames(train, spread(len(train), wanted.calibration)):
         label = None if frame.label is None else labels_to_size(frame.label, size)
         resized.append(Frame(frame.name, to_size(frame.image, size), label))
     return resized
 
 
 def _measured(dataset: Dataset, wanted: Wanted) -> Callable[[], Iterator[Frame]]:
-    indices = _spread(dataset, wanted.measured)
+    indices = spread(len(dataset), wanted.measured)
     return lambda: counted("measure", frames(dataset, indices), len(indices))
 
 
-def _multiple(segmenter: Segmenter, size: tuple[int, int]) -> int:
-    """What free heights and widths are multiples of.
+def _ends(segmenter: Segmenter, size: tuple[int, int], wanted: Wanted) -> Ends:
+    """What the graphs take.
 
     Raises:
-        UserError: `size` is none.
+        UserError: `size` cannot be free.
     """
-    multiple = segmenter.stride
-    if any(side % multiple for side in size):
-        nearest = "x".join(str(-(-side // multiple) * multiple) for side in size)
+    if not wanted.free_size:
+        return Ends(size, wanted.batch)
+    multiple, least = segmenter.stride, segmenter.least
+    lowest = max(least, 2 * multiple)  # a tracer given one multiple takes it for a constant
+    if any(side % multiple or side < lowest for side in size):
+        nearest = "x".join(str(max(lowest, -(-side // multiple) * multiple)) for side in size)
         raise UserError(
-            f"--dynamic size: {size[0]}x{size[1]} is no multiple of {multiple}, which this network needs where the "
-            f"size is free; pass --size {nearest}"
+            f"--dynamic size: {size[0]}x{size[1]}: where the size is free, the export of this network starts from "
+            f"multiples of {multiple}, {lowest} or more; pass --size {nearest}"
         )
-    return multiple
+    return Ends(size, wanted.batch, multiple, least)
 
 
 def _shared_size(run: Path, dataset: Dataset) -> tuple[int, int]:
@@ -150,11 +146,22 @@ def _shared_size(run: Path, dataset: Dataset) -> tuple[int, int]:
     return size
 
 
-def _source(summary: dict[str, Any], views: Views) -> dict[str, Any]:
-    """The run in the manifest; where its scores are of more than the bundle will see, it says of what."""
-    kept = ("role", "terms", "seed", "iterations", "weights_of_step", "miou", "boundary_iou", "commit")
+def _source(run: Run) -> dict[str, Any]:
+    """The run in the manifest; where its scores are of more than the bundle will see, it says of what.
+
+    Raises:
+        UserError: the run is not finished, or its summary is damaged.
+    """
+    try:
+        summary = run.summary()
+        check(summary, SOURCE)
+    except ValueError as error:
+        raise UserError(
+            f"{run.path / 'summary.json'}: is damaged ({error}); copy the run again, or train it anew"
+        ) from error
+    views = run.recipe.evaluate
     seen = {"views": views.to_json()} if views.many else {}
-    return {key: summary[key] for key in kept} | seen
+    return {key: summary[key] for key in SOURCE} | seen
 
 
 def _moved(data: Data, root: Path | None) -> Data:
@@ -185,15 +192,7 @@ def bundle_dataset(bundle: Bundle, root: Path | None, split: str) -> Dataset:
         raise UserError(f"{bundle.path}: its data set ({kind}) lies outside the bundle; pass --data DIR")
     else:
         section["root"] = root
-    try:
-        data: Data = TypeAdapter(Data).validate_python(section)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, ("data", *first["loc"])))
-        raise UserError(
-            f"{bundle.path / MANIFEST}: {key}: {first['msg']}; export the bundle again"
-        ) from error
-    dataset = open_dataset(data, split)
+    dataset = open_dataset(read_section(bundle, "data", Data, section), split)
     if tuple(dataset.classes) != bundle.classes:
         raise UserError(
             f"{root or 'synthetic'}: has other classes than the bundle; pass the bundle's own data set"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,42 +15,19 @@ from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import write_json
-from kd_deploy.runtime.frames import IGNORE
 from kd_deploy.runtime.images import read_image, read_label
+from kd_deploy.runtime.manifest import check, check_manifest
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
 LEDGER = "ledger.json"
 
 _CPU = "-cpu"
-"""Ends the name of a model whose graph is made for CPUs."""
 
-_NUMBER = (int, float)
-_ANY = ""
 
-_FORM: dict[str, Any] = {
-    "classes": [str],
-    "palette": [[int]],
-    "input": {"size": [int]},
-    "models": {_ANY: str},
-    "reference": str,
-    "network": {"arch": str, "encoder": str},
-    "golden": [{"name": str, "frame": str, "mask": str}],
-    "thresholds": {"max_miou_drop": _NUMBER, "min_pixel_agreement": {_ANY: _NUMBER}},
-    "data": {"format": str},
-    "files": {_ANY: str},
-}
-"""What is read of a manifest, by type; [X] is a list of X, _ANY stands for any keys. There may be more."""
-
-_OPTIONAL: dict[str, Any] = {"golden_limits": {_ANY: {_ANY: _NUMBER}}}
-
-_WORDS: dict[Any, str] = {
-    str: "text",
-    int: "a whole number",
-    _NUMBER: "a number",
-    list: "a list",
-    dict: "a section",
-}
+def made_for_cpu(precision: str) -> bool:
+    """Whether a model of this name has a graph for CPUs, which nobody should carry to a GPU."""
+    return precision.endswith(_CPU)
 
 
 def sha256(path: Path) -> str:
@@ -100,9 +76,7 @@ class Bundle:
 
     def _verify(self) -> None:
         try:
-            _check(self.manifest, _FORM)
-            _check(self.manifest, {key: form for key, form in _OPTIONAL.items() if key in self.manifest})
-            _check_values(self.manifest)
+            check_manifest(self.manifest)
         except ValueError as error:
             raise UserError(f"{self.path / MANIFEST}: {error}; export the bundle again") from error
         for name, expected in self.manifest["files"].items():
@@ -213,7 +187,7 @@ class Bundle:
             return []
         try:
             entries = json.loads(file.read_text(encoding="utf-8"))
-            _check(entries, [{"candidate": {"backend": str, "precision": str, "device": str}}])
+            check(entries, [{"candidate": {"backend": str, "precision": str, "device": str}}])
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{file}: is damaged ({error}); remove it, kd-deploy parity begins it anew"
@@ -230,40 +204,3 @@ def _subject(entry: dict[str, Any]) -> tuple[Any, ...]:
     candidate = entry["candidate"]
     own = (candidate[key] for key in ("backend", "precision", "device"))
     return *own, entry.get("golden"), entry.get("role")
-
-
-def _check(value: Any, form: Any, key: str = "") -> None:
-    """Raise a ValueError that names the first key of `value` that is missing or of another type than `form` says."""
-    kind = type(form) if isinstance(form, (dict, list)) else form
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{key} must be {_WORDS[kind]}, not {reprlib.repr(value)}")
-    if isinstance(form, list):
-        for number, item in enumerate(value):
-            _check(item, form[0], f"{key}[{number}]")
-    elif isinstance(form, dict):
-        for name in value if _ANY in form else form:
-            place = f"{key}.{name}" if key else name
-            if name not in value:
-                raise ValueError(f"{place} is missing")
-            _check(value[name], form.get(name, form.get(_ANY)), place)
-
-
-def _check_values(manifest: dict[str, Any]) -> None:
-    """Raise a ValueError where numbers are too many, too few or out of range."""
-    count, palette, size = len(manifest["classes"]), manifest["palette"], manifest["input"]["size"]
-    if not 1 <= count <= IGNORE:
-        raise ValueError(f"classes must be 1 to {IGNORE} names, not {count}")
-    if len(palette) != count or not all(
-        len(row) == 3 and 0 <= min(row) <= max(row) <= 255 for row in palette
-    ):
-        raise ValueError(f"palette must have red, green and blue, 0 to 255, of each of the {count} classes")
-    if not manifest["golden"]:
-        raise ValueError("golden must name a frame")
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"input.size must be a height and a width in pixels, not {size}")
-    batch = manifest["input"].get("batch", "dynamic")
-    if batch != "dynamic" and (type(batch) is not int or batch < 1):
-        raise ValueError(f"input.batch must be a number of frames, or dynamic, not {batch!r}")
-    _check(manifest["thresholds"].get("max_boundary_drop", 0.0), _NUMBER, "thresholds.max_boundary_drop")
-    if "fp32" not in manifest["thresholds"]["min_pixel_agreement"]:
-        raise ValueError("thresholds.min_pixel_agreement.fp32 is missing")

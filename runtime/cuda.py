@@ -60,7 +60,7 @@ def gpu() -> Gpu:
         _check(status)
         status, properties = cudart.cudaGetDeviceProperties(device)
         _check(status)
-    except CudaError as error:
+    except RuntimeError as error:  # CudaError, or cuda-bindings 12 that finds no libcuda
         raise MissingComponentError(
             f"GPU: {error}; use a machine with an NVIDIA GPU and a driver for CUDA {version()}, or carry the "
             "bundle there and run kd-deploy build BUNDLE"

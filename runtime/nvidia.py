@@ -23,7 +23,8 @@ class _Lazy:
     """A module that is imported for its first attribute.
 
     Raises:
-        MissingComponentError: it is not installed, or lacks a library of its own (an ImportError then names that).
+        MissingComponentError: it is not installed, or lacks a library of its own (an ImportError names that, or an
+            OSError, as ctypes and cuda-bindings under Windows raise it).
     """
 
     def __init__(self, name: str, library: str) -> None:
@@ -32,7 +33,7 @@ class _Lazy:
     def __getattr__(self, name: str) -> Any:
         try:
             module = importlib.import_module(self._name)
-        except ImportError as error:
+        except (ImportError, OSError) as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise MissingComponentError(
                 f"{self._library}: cannot be imported ({reason}); {install_tensorrt(detect())}, or carry the bundle "

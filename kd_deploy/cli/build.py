@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.engines.key import BuildOptions
     from kd_deploy.runtime.engines.store import EngineFile
+    from kd_deploy.runtime.errors import UserError
 
 
 class BatchType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -57,25 +58,42 @@ def build(bundle: Path, precisions: tuple[str, ...], force: bool, as_json: bool,
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.engines.key import BuildOptions
 
-    engines = build_all(Bundle.open(bundle), precisions, BuildOptions(**choices), force=force)
+    engines, failure = build_all(Bundle.open(bundle), precisions, BuildOptions(**choices), force=force)
     if as_json:
         options.print_json([engine.to_json() for engine in engines])
     else:
         print_engines(engines)
+    if failure:
+        raise failure
 
 
 def build_all(
     bundle: Bundle, precisions: Sequence[str] = (), wanted: BuildOptions | None = None, *, force: bool = False
-) -> list[EngineFile]:
-    """The engines of the precisions, or of all that are for a GPU, one after the other under a progress bar."""
+) -> tuple[list[EngineFile], UserError | None]:
+    """Build the precisions, or all that are for a GPU, one after the other under a progress bar.
+
+    One that fails does not stop the next: a TensorRT without bf16 has int8 all the same.
+
+    Returns:
+        The engines that were built or found, and the failure with the highest exit code; the others are printed.
+    """
     from kd_deploy.progress import Progress
     from kd_deploy.runtime.engines.make import build_engine
+    from kd_deploy.runtime.errors import UserError
 
     engines = []
+    failures: dict[str, UserError] = {}  # by message: a library is missing for every precision, and said once
     for precision in dict.fromkeys(precisions or _for_gpu(bundle.manifest["models"])):
-        with Progress(f"build {precision}", 100) as progress:
-            engines.append(build_engine(bundle, precision, wanted, progress.advance, force=force))
-    return engines
+        try:
+            with Progress(f"build {precision}", 100) as progress:
+                engines.append(build_engine(bundle, precision, wanted, progress.advance, force=force))
+        except UserError as error:
+            failures.setdefault(str(error), error)
+    worst = max(failures.values(), key=lambda failure: failure.exit_code, default=None)
+    for failure in failures.values():
+        if failure is not worst:
+            click.echo(f"error: {failure}", err=True)
+    return engines, worst
 
 
 def print_engines(engines: Sequence[EngineFile]) -> None:
@@ -90,7 +108,8 @@ def print_engines(engines: Sequence[EngineFile]) -> None:
         )
         for engine in engines
     ]
-    options.print_table(("precision", "engine", "MiB", "", "golden agreement, %"), rows)
+    if rows:
+        options.print_table(("precision", "engine", "MiB", "", "golden agreement, %"), rows)
     for engine in engines:
         click.echo(engine.trtexec)
 

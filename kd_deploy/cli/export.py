@@ -46,7 +46,10 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-cpu")
 @click.option("--simplify", is_flag=True, help="Let onnxsim go over the graphs.")
 @click.option("--trt", is_flag=True, help="Build TensorRT engines too, for this very machine.")
 @click.option(
-    "--triton", type=click.Path(path_type=Path), metavar="DIR", help="Write a Triton model repository."
+    "--triton",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write models for Triton into this model repository; other models there stay.",
 )
 @options.data
 @click.option(
@@ -54,7 +57,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-cpu")
     "--overwrite",
     "force",
     is_flag=True,
-    help="Replace BUNDLE once the new one is written and checked.",
+    help="Replace BUNDLE once the new one is written and checked, and Triton models that kd-deploy wrote.",
 )
 def export(
     run: Path,
@@ -75,11 +78,10 @@ def export(
     if batch and "batch" in dynamic:
         raise click.UsageError("--batch fixes what --dynamic batch leaves free; choose one")
     from kd_deploy.deploy import Wanted, export_run
-    from kd_deploy.export.triton import check_place
 
-    if triton:
-        check_place(triton, replace=force)
     chosen = tuple(name for name in dict.fromkeys(precisions) if name != "fp32")
+    if triton:
+        _check_repository(run, output, triton, ["fp32", *chosen], replace=force)
     wanted = Wanted(
         size=size,
         batch=batch,
@@ -99,16 +101,28 @@ def export(
         raise missing
 
 
-def _build_engines(bundle: Bundle) -> UserError | None:
-    """Build them, or hand back what is missing: the rest of the export does not need it."""
-    from kd_deploy.cli.build import build_all, print_engines
-    from kd_deploy.runtime.errors import MissingComponentError
+def _check_repository(run: Path, output: Path, folder: Path, precisions: list[str], *, replace: bool) -> None:
+    """Raise a UserError where the Triton models could not be written at the end of a long export."""
+    from kd_deploy.export.triton import check_place, network_name
+    from kd_deploy.run import Run
+    from kd_deploy.runtime.errors import UserError
 
-    try:
-        print_engines(build_all(bundle))
-    except MissingComponentError as error:
-        return error
-    return None
+    ours, theirs = output.resolve(), folder.resolve()
+    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+        raise UserError(
+            f"--triton {folder}: bundle and repository cannot lie in each other (-o {output}); name another folder"
+        )
+    network = Run.open(run).network
+    check_place(folder, network_name(network.arch, network.encoder), precisions, replace=replace)
+
+
+def _build_engines(bundle: Bundle) -> UserError | None:
+    """Build them and hand back the worst failure: the rest of the export does not need them."""
+    from kd_deploy.cli.build import build_all, print_engines
+
+    engines, failure = build_all(bundle)
+    print_engines(engines)
+    return failure
 
 
 def _print_repository(bundle: Bundle, folder: Path, precisions: list[str], *, replace: bool) -> None:
@@ -155,6 +169,8 @@ def _print_models(bundle: Bundle) -> None:
 def _print_operators(bundle: Bundle) -> None:
     """What TensorRT's parser does not take, learned before the device is reached."""
     from kd_deploy.export.operators import check, render
+    from kd_deploy.runtime.bundle import made_for_cpu
 
-    for line in render(check(bundle.model_file("fp32"))):
+    names = [name for name in bundle.manifest["models"] if not made_for_cpu(name)]
+    for line in render({name: check(bundle.model_file(name)) for name in names}):
         click.echo(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,10 @@ _FILE_WIDTH = 200
 """Columns of a table that goes to a file or a pipe."""
 
 
+_LARGEST_SIDE = 16384
+"""Pixels of a side: a square of them is 3.2 GB as floats, before a network has seen it."""
+
+
 NO_WINDOW = "none"
 """Says that pictures are scored whole, whatever the recipe says."""
 
@@ -46,9 +51,15 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click
     ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        height, _, width = str(value).lower().partition("x")
-        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        sides = re.fullmatch(r"0*([1-9][0-9]*)x0*([1-9][0-9]*)", str(value), re.IGNORECASE)
+        if not sides:
             self.fail(f"{value!r} is no size; write HEIGHTxWIDTH, for example 360x480", param, ctx)
+        height, width = sides.groups()
+        if (
+            max(len(height), len(width)) > len(str(_LARGEST_SIDE))
+            or max(int(height), int(width)) > _LARGEST_SIDE
+        ):
+            self.fail(f"{value!r} is too large; {_LARGEST_SIDE} pixels a side are the most", param, ctx)
         return int(height), int(width)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from kd_deploy.config.views import Views
+from kd_deploy.export.section import read_section
 from kd_deploy.report import figures
 from kd_deploy.report.frames import css, figure, mask_figure
 from kd_deploy.report.page import render
@@ -90,16 +91,17 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
             "trained by",
             f"{' + '.join(source['terms'])}, {source['iterations']} iterations, seed {source['seed']}",
         ),
-        ("scored", f"before the export, on {manifest['data']['format']} val: {_scores(source)}"),
+        ("scored", f"before the export, on {manifest['data']['format']} val: {_scores(bundle)}"),
         ("created", str(manifest["created"])),
         ("files", f"{len(manifest['files'])}, each as its sha256 in the manifest says"),
     ]
 
 
-def _scores(source: dict[str, Any]) -> str:
-    names = {"miou": "mIoU", "boundary_iou": "boundary IoU"}
+def _scores(bundle: Bundle) -> str:
+    source, names = bundle.manifest["source"], {"miou": "mIoU", "boundary_iou": "boundary IoU"}
     scores = [f"{name} {source[key]:.2f}" for key, name in names.items() if source[key] is not None]
-    return ", ".join(scores) + (f" ({Views(**source['views'])})" if "views" in source else "")
+    seen = f" ({read_section(bundle, 'source.views', Views, source['views'])})" if "views" in source else ""
+    return ", ".join(scores) + seen
 
 
 def _megabytes(file: Path) -> str:

@@ -232,14 +232,14 @@ def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> 
     """Open `bundle` with this backend (see `kd_deploy.runtime.model.open_model`).
 
     Raises:
-        UserError: the bundle has no engine for this TensorRT and this GPU.
+        UserError: the bundle has no engine for this TensorRT, this GPU and this platform.
     """
     here = key_here(bundle, precision, BuildOptions())
     engine = find_runnable(bundle, here)
     if engine is None:
-        there = ", ".join(others(bundle, precision)) or "none"
+        there = "; ".join(others(bundle, precision)) or "none"
         raise UserError(
-            f"{bundle.path}: holds no intact {precision} engine for TensorRT {here.tensorrt} on {here.gpu} (it has: "
-            f"{there}); make one with kd-deploy build {bundle.path} --precision {precision}"
+            f"{bundle.path}: holds no intact {precision} engine for {here.place} (it has: {there}); make one with "
+            f"kd-deploy build {bundle.path} --precision {precision}"
         )
     return TensorRt(bundle, engine)

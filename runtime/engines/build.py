@@ -42,7 +42,7 @@ class Built:
     Attributes:
         typing: "strongly typed", or which flag of TensorRT 10 replaced it.
         batch: smallest, usual and largest number of frames in one run.
-        dynamic: the number of frames is free within `batch`.
+        dynamic: a run must give the frames' shape, for the graph leaves their number or size open.
         workspace: MiB.
         layers: what became of the layers asked for in the precision.
     """
@@ -161,10 +161,12 @@ def _inspect(
     runtime = make_runtime(logger)
     runtime.engine_host_code_allowed = request.options.version_compatible  # this process has just made it
     engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise UserError(f"{request.onnx}: TensorRT cannot load what it has just built ({logger.last})")
+    context = None if engine is None else engine.create_execution_context()
+    if context is None:
+        kind = OutOfMemoryError if out_of_memory(logger) else UserError
+        raise kind(f"{request.onnx}: TensorRT cannot load what it has just built ({logger.last})")
     frame = network.get_input(0).name
-    layers = engine_layers(engine, frame, (batch, *request.size, 3))
+    layers = engine_layers(engine, context, frame, (batch, *request.size, 3))
     verdict = judge(asked_precisions(network), layers, request.kind)
     if verdict.problem:
         raise GateFailedError(

@@ -33,7 +33,7 @@ class Logger(trt.ILogger):  # type: ignore[misc]
 
 
 class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-    """Hands a build's phases on; keep it alive while the build runs."""
+    """Hands a build's phases on, from any thread; keep it alive while the build runs."""
 
     def __init__(self, percent: Callable[[int], None]) -> None:
         trt.IProgressMonitor.__init__(self)

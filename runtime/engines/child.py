@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -121,8 +122,11 @@ def _read_request(text: str) -> Request:
 
 
 def _serve(out: IO[str]) -> None:
+    lock = threading.Lock()  # the builder's threads report too, and the parent reads whole lines
+
     def say(**what: Any) -> None:
-        print(json.dumps(what), file=out, flush=True)
+        with lock:
+            print(json.dumps(what), file=out, flush=True)
 
     try:
         built = build(

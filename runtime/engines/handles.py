@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 from typing import TYPE_CHECKING
 
 from kd_deploy.runtime import cuda
@@ -28,6 +29,7 @@ def key_here(bundle: Bundle, precision: str, options: BuildOptions) -> EngineKey
     return EngineKey(
         onnx=onnx,
         tensorrt=version,
+        platform=sysconfig.get_platform(),
         gpu=gpu.name,
         capability=gpu.capability,
         multiprocessors=gpu.multiprocessors,

@@ -100,14 +100,16 @@ def asked_precisions(network: trt.INetworkDefinition) -> dict[str, str]:
     return asked
 
 
-def engine_layers(engine: trt.ICudaEngine, frame: str, shape: tuple[int, ...]) -> list[Layer]:
+def engine_layers(
+    engine: trt.ICudaEngine, context: trt.IExecutionContext, frame: str, shape: tuple[int, ...]
+) -> list[Layer]:
     """The engine's layers with their precisions.
 
     Args:
+        context: of this engine.
         frame: the input's name.
         shape: one that it takes; without it the inspector does not know the formats of a dynamic batch.
     """
-    context = engine.create_execution_context()
     context.set_input_shape(frame, shape)
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context

@@ -59,6 +59,7 @@ class EngineKey:
     Attributes:
         onnx: sha256 of the ONNX file.
         tensorrt: TensorRT's version.
+        platform: operating system and processor, such as "linux-aarch64"; no option makes an engine fit another.
         gpu: the GPU's name.
         capability: its compute capability.
         multiprocessors: their number.
@@ -69,6 +70,7 @@ class EngineKey:
 
     onnx: str
     tensorrt: str
+    platform: str
     gpu: str
     capability: str
     multiprocessors: int
@@ -83,9 +85,15 @@ class EngineKey:
         gpu = re.sub(r"[^a-z0-9]+", "-", self.gpu.lower()).strip("-")
         return f"{self.onnx[:12]}-trt{self.tensorrt}-{gpu}-{self.precision}-{height}x{width}"
 
+    @property
+    def place(self) -> str:
+        """What it was built with and for, for messages."""
+        return f"TensorRT {self.tensorrt} on {self.gpu}, {self.platform}"
+
     def runs_on(self, here: EngineKey) -> bool:
         """Whether this engine may be loaded where an engine built now would have the key `here`."""
-        same = (self.onnx, self.precision, self.size) == (here.onnx, here.precision, here.size)
+        mine = (self.onnx, self.precision, self.size, self.platform)
+        same = mine == (here.onnx, here.precision, here.size, here.platform)
         return same and self._version_fits(here) and self._gpu_fits(here)
 
     def _version_fits(self, here: EngineKey) -> bool:

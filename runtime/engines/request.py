@@ -39,18 +39,19 @@ def set_batch(
     """Give a dynamic input its optimization profile.
 
     Returns:
-        Smallest, usual and largest batch of the engine, and whether it is free between them.
+        Smallest, usual and largest batch of the engine, and whether a run must give the frames' shape.
     """
     frame = network.get_input(0)
     batch, (height, width) = frame.shape[0], request.size
-    dynamic = batch == -1
-    chosen = request.options.batch or ((1, 1, 1) if dynamic else (batch, batch, batch))
-    if not dynamic and chosen != (batch, batch, batch):
+    fixed = batch != -1
+    chosen = request.options.batch or ((batch, batch, batch) if fixed else (1, 1, 1))
+    if fixed and chosen != (batch, batch, batch):
         raise UserError(
             f"{request.onnx}: its batch is fixed at {batch}; leave --batch out, or export the bundle with "
             "--dynamic batch"
         )
-    if -1 in tuple(frame.shape):
+    dynamic = -1 in tuple(frame.shape)  # height and width may be free where the batch is not
+    if dynamic:
         profile = builder.create_optimization_profile()
         smallest, usual, largest = ((count, height, width, 3) for count in chosen)
         profile.set_shape(frame.name, smallest, usual, largest)

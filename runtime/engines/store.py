@@ -72,9 +72,8 @@ def find_runnable(bundle: Bundle, here: EngineKey) -> EngineFile | None:
 
 
 def others(bundle: Bundle, precision: str) -> list[str]:
-    """The TensorRT and GPU of each engine of this precision, for the line that says why none fits."""
-    built = (engine.key for engine in _all(bundle) if engine.key.precision == precision)
-    return [f"TensorRT {key.tensorrt} on {key.gpu}" for key in built]
+    """The place of each engine of this precision, for the line that says why none fits."""
+    return [engine.key.place for engine in _all(bundle) if engine.key.precision == precision]
 
 
 def keep(path: Path, key: EngineKey, facts: dict[str, Any]) -> EngineFile:

@@ -51,7 +51,7 @@ def test_a_guarded_name_exists_in_some_version(checked: list[Checked]) -> None:
 
 def test_our_subclasses_construct_and_take_what_tensorrt_gives(checked: list[Checked]) -> None:
     ours = sorted(name for file in sources() for name in usage.subclasses(file))
-    assert ours
+    assert ours == ["Logger", "Monitor"]  # of ILogger and IProgressMonitor; there is no profiler of ours
     for one in checked:
         assert one.constructed == ours
         assert not one.subclass_problems, f"{one.version}: {one.subclass_problems}"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kd_deploy.config.architectures import Arch
+from kd_deploy.export import precisions
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.onnx_graph import Ends, write_onnx
 from kd_deploy.models.segmenter import Segmenter, build
@@ -34,6 +35,16 @@ def student(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> t
     file = tmp_path_factory.mktemp("onnx") / "model.onnx"
     write_onnx(graph, Ends(STUDENT_SIZE), file, STUDENT_FACTS)
     return graph, file
+
+
+@pytest.fixture
+def untraceable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No graph is traced: what is refused was refused before the work."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it came to the work")
+
+    monkeypatch.setattr(precisions, "write_onnx", fail)
 
 
 def speaking(arch: Arch, encoder: str) -> Segmenter:

@@ -168,24 +168,24 @@ def test_every_operator_and_limit_of_the_table_is_onnxs() -> None:
             assert limit.get("input", 0) < len(schemas[name].inputs) or "attribute" in limit
 
 
-def test_rendering_puts_like_nodes_on_one_line_and_stays_short() -> None:
+def test_rendering_names_the_models_puts_like_nodes_on_one_line_and_stays_short() -> None:
     def finding(node: str, operator: str, status: str = "limited") -> Finding:
         return Finding(node, operator, status, "why", ALL)  # type: ignore[arg-type]
 
-    assert render([]) == [
-        f"TensorRT {ALL}, by its ONNX parser's documentation: reads every node of this graph"
-    ]
+    table = f"TensorRT {ALL}, by its ONNX parser's documentation:"
+    assert render({"fp32": [], "int8": []}) == [f"{table} reads every node of fp32, int8"]
     found = [
         finding("a", "Cast"),
         finding("b", "Cast"),
         finding("", "opset 21"),
         finding("u", "Unique", "unsupported"),
     ]
-    first, *rest = render(found)
-    assert "4 of this graph's nodes may be refused" in first
-    assert rest == [
-        f"  unsupported ({ALL}): Unique u: why",
-        f"  limited ({ALL}): Cast a and 1 more: why",
-        f"  limited ({ALL}): opset 21: why",
+    assert render({"fp32": [], "fp16": [finding("c", "Cast")], "bf16": found}) == [
+        f"{table} reads every node of fp32",
+        f"{table} nodes that may be refused: 1 of fp16, 4 of bf16; kd-deploy build asks the parser itself",
+        f"  unsupported ({ALL}), in bf16: Unique u: why",
+        f"  limited ({ALL}), in fp16, bf16: Cast c and 2 more: why",
+        f"  limited ({ALL}), in bf16: opset 21: why",
     ]
-    assert render([finding("x", str(n)) for n in range(9)], most=2)[3:] == ["  and 7 more kinds"]
+    many = {"fp32": [finding("x", str(n)) for n in range(9)]}
+    assert render(many, most=2)[3:] == ["  and 7 more kinds"]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
+from kd_deploy.config.load import load_recipe
 from kd_deploy.deploy import Wanted, export_run
 from kd_deploy.export import measure as measuring
+from kd_deploy.export import precisions
 from kd_deploy.export.measure import Remembered
+from kd_deploy.export.onnx_graph import Ends
 from kd_deploy.export.precisions import FOR_CPU, NOT_ON_A_CPU, PRECISIONS
+from kd_deploy.models.weights import load
 from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import GateFailedError, UserError
+from kd_deploy.runtime.frames import Frame
 from kd_deploy.runtime.model import Description, Model, open_model
 
 NAMES = ("fp32", FOR_CPU, "fp16", "bf16", "int8", "int8-cpu")
@@ -136,16 +142,45 @@ def test_what_loses_too_much_is_not_written(
             Wanted(precisions=("fp16",), calibration=3),
             "^--precision fp16: 3 calibration frames are too few, it ",
         ),
+        (
+            Wanted(precisions=("bf16", "int8"), calibration=4),
+            "^int8: 4 calibration frames are too few, 8 or more",
+        ),
     ],
 )
-def test_too_few_calibration_frames(
-    wanted: Wanted, said: str, trained: Path, precise: Path, traced: Callable[[Path], None], tmp_path: Path
-) -> None:
-    traced(precise)
+@pytest.mark.usefixtures("untraceable")
+def test_too_few_calibration_frames(wanted: Wanted, said: str, trained: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said) as caught:
         export_run(trained, tmp_path / "bundle", wanted)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_is_chosen_on_frames_from_the_first_to_the_last(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of a data set stand in the order of its drives: the first eight are one street."""
+    seen: list[NDArray[np.uint8]] = []
+
+    def refuse(segmenter: object, frames: Sequence[NDArray[np.uint8]], precision: str) -> None:
+        seen.extend(frames)
+        raise UserError("enough")
+
+    monkeypatch.setattr(precisions, "write_onnx", lambda *_: None)
+    monkeypatch.setattr(precisions.half, "make_half", refuse)
+    frames = [Frame(str(i), np.full((64, 96, 3), i, np.uint8), None) for i in range(32)]
+    network = load_recipe(str(trained / "recipe.yaml")).student
+    segmenter = load(network, str(trained / "student.safetensors"), 11, key="student")
+    with pytest.raises(UserError, match="enough"):
+        precisions.write_models(tmp_path, segmenter, Ends((64, 96)), ("fp16",), frames, {})
+    assert [int(frame[0, 0, 0]) for frame in seen] == [0, 4, 9, 13, 18, 22, 27, 31]
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "indices"), [(10, 3, [0, 4, 9]), (3, 8, [0, 1, 2]), (1, 8, [0]), (5, 1, [0])]
+)
+def test_spread(total: int, count: int, indices: list[int]) -> None:
+    assert precisions.spread(total, count) == indices
 
 
 def test_a_remembered_model_computes_each_frame_once() -> None:

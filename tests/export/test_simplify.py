@@ -67,6 +67,16 @@ def test_without_onnxsim(own: Callable[[str], Path], monkeypatch: pytest.MonkeyP
     assert file.read_bytes() == before
 
 
+@pytest.mark.usefixtures("untraceable")
+def test_without_onnxsim_nothing_is_begun(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxsim", None)
+    with pytest.raises(MissingComponentError, match=r"^onnxsim: cannot be imported"):
+        export_run(trained, tmp_path / "bundle", Wanted(simplify=True))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_float_model_that_can_be_checked_is_simplified(
     trained: Path,
     precise: Path,

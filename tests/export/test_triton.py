@@ -18,6 +18,7 @@ from kd_deploy.runtime.bundle import SCHEMA, Bundle, sha256
 from kd_deploy.runtime.engines.key import BuildOptions, EngineKey
 from kd_deploy.runtime.engines.store import engine_path, keep
 from kd_deploy.runtime.errors import UserError
+from tests.runtime.gpu import SOURCE
 
 SIZE = (4, 6)
 
@@ -34,15 +35,21 @@ def make_bundle(path: Path, batch: int | str = "dynamic", precision: str = "fp32
         "schema": SCHEMA,
         "classes": ["road", 'sky "high"'],
         "palette": [[0, 0, 0], [1, 1, 1]],
+        "ignore": 255,
         "input": {"name": "frame", "size": list(SIZE), "batch": batch},
         "output": {"name": "mask"},
+        "opset": 18,
         "models": {precision: "model.onnx"},
+        "precisions": {},
         "network": {"arch": "segformer", "encoder": "mit_b0"},
         "files": {"model.onnx": sha256(path / "model.onnx")},
         "golden": [{"name": "a", "frame": "golden/0.frame.png", "mask": "golden/0.mask.png"}],
         "reference": "reference.safetensors",
         "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": {"fp32": 99.9}},
         "data": {"format": "synthetic"},
+        "source": SOURCE,
+        "tools": {},
+        "created": "2026-01-01T00:00:00+00:00",
     }
     (path / "manifest.json").write_text(json.dumps(manifest))
     return Bundle.open(path)
@@ -52,6 +59,7 @@ def add_engine(bundle: Bundle, gpu: str = "Orin", batch: tuple[int, int, int] | 
     key = EngineKey(
         bundle.manifest["files"]["model.onnx"],
         "10.3.0",
+        "linux-aarch64",
         gpu,
         "8.7",
         16,
@@ -87,8 +95,7 @@ def test_a_free_batch_on_onnx_runtime(tmp_path: Path) -> None:
     assert [model.name for model in repository.served] == [name]
     assert repository.left_out == ()
     assert tree(folder) == {
-        "README.md",
-        *(f"{name}/{f}" for f in ("config.pbtxt", "labels.txt", "1/model.onnx")),
+        *(f"{name}/{f}" for f in ("README.md", "config.pbtxt", "labels.txt", "1/model.onnx")),
     }
     assert (folder / name / "1" / "model.onnx").read_bytes() == bundle.model_file("fp32").read_bytes()
     assert (folder / name / "labels.txt").read_text() == 'road\nsky "high"\n'
@@ -125,12 +132,17 @@ def test_a_fixed_batch_stands_in_the_shapes(tmp_path: Path) -> None:
     assert (list(found.input[0].dims), list(found.output[0].dims)) == ([2, 4, 6, 3], [2, 4, 6])
     assert not found.HasField("dynamic_batching")
     assert found.instance_group[0].kind == found.instance_group[0].KIND_CPU
-    assert "A request carries 2 frames." in (tmp_path / "t" / "README.md").read_text()
+    readme = tmp_path / "t" / "segformer-mit_b0-fp32" / "README.md"
+    assert "A request carries 2 frames." in readme.read_text()
 
 
 def test_int8_for_the_cpu_runs_there(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", precision="int8-cpu")
-    write_repository(bundle, tmp_path / "t", precisions=["int8-cpu"], max_batch=2)
+    repository = write_repository(bundle, tmp_path / "t", precisions=["int8-cpu"], max_batch=2)
+    assert repository.left_out == ()  # nobody builds an engine of it
+    assert "--gpus" not in (tmp_path / "t" / "segformer-mit_b0-int8-cpu" / "README.md").read_text()
+    with pytest.raises(UserError, match="nothing to serve; name a precision that these backends run"):
+        write_repository(bundle, tmp_path / "u", precisions=["int8-cpu"], backends=["tensorrt"], max_batch=2)
     group = config(tmp_path / "t" / "segformer-mit_b0-int8-cpu").instance_group[0]
     assert group.kind == group.KIND_CPU
 
@@ -172,7 +184,7 @@ def test_an_engine_is_served_beside_the_graph(tmp_path: Path) -> None:
     found = config(folder)
     assert (found.backend, found.max_batch_size) == ("tensorrt", 4)
     assert found.instance_group[0].kind == found.instance_group[0].KIND_GPU
-    assert "TensorRT 10.3.0 on Orin" in (tmp_path / "t" / "README.md").read_text()
+    assert "TensorRT 10.3.0 on Orin" in (folder / "README.md").read_text()
 
 
 def test_an_engine_that_is_not_served_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -180,7 +192,6 @@ def test_an_engine_that_is_not_served_is_named_with_the_reason(tmp_path: Path) -
 
     def left_out() -> str:
         (line,) = write_repository(bundle, folder, precisions=["fp32"], max_batch=4, replace=True).left_out
-        assert f"{line[1:]}." in (folder / "README.md").read_text()
         assert not list(folder.glob("*-tensorrt"))
         return line
 
@@ -197,7 +208,7 @@ def test_an_engine_that_is_not_served_is_named_with_the_reason(tmp_path: Path) -
     ("arguments", "message"),
     [
         ({"precisions": ["fp16"]}, "holds no fp16 model, only fp32"),
-        ({"precisions": []}, "nothing to serve; name a precision"),
+        ({"precisions": []}, "nothing to serve; name a precision that"),
         (
             {"backends": ["tensorrt"]},
             "nothing to serve; fp32 on TensorRT is left out: the bundle holds no engine",
@@ -217,24 +228,11 @@ def test_what_cannot_be_served_is_refused_and_leaves_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_what_is_there_stays_unless_it_is_a_repository_to_replace(tmp_path: Path) -> None:
-    bundle, folder = make_bundle(tmp_path / "bundle"), tmp_path / "t"
-    write_repository(bundle, folder, precisions=["fp32"], max_batch=2, name="old")
-    before = tree(folder)
-    with pytest.raises(UserError, match="exists already"):
-        write_repository(bundle, folder, precisions=["fp32"], max_batch=2)
-    assert tree(folder) == before
-    write_repository(bundle, folder, precisions=["fp32"], max_batch=2, name="new", replace=True)
-    assert {p.name for p in folder.iterdir()} == {"README.md", "new-fp32"}
-    with pytest.raises(UserError, match="is no Triton repository"):
-        write_repository(bundle, tmp_path / "bundle", precisions=["fp32"], max_batch=2, replace=True)
-
-
 def test_the_readmes_client_is_python_that_asks_for_a_served_model(tmp_path: Path) -> None:
     repository = write_repository(
         make_bundle(tmp_path / "bundle"), tmp_path / "t", precisions=["fp32"], max_batch=2
     )
-    text = (tmp_path / "t" / "README.md").read_text()
+    text = (tmp_path / "t" / repository.served[0].name / "README.md").read_text()
     client = textwrap.dedent(text[text.index("    import cv2") :])
     asked = [node.value for node in ast.walk(ast.parse(client)) if isinstance(node, ast.Constant)]
     assert {"frame", "mask", repository.served[0].name} <= set(asked)

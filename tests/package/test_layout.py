@@ -178,7 +178,8 @@ def test_help_takes_less_than_half_a_second() -> None:
 
 
 def test_runtime_needs_neither_torch_nor_the_training_side() -> None:
-    names = sorted(f.removesuffix(".py").replace("/", ".") for f in modules("kd_deploy/runtime", "runtime"))
+    files = (Path(file) for file in modules("kd_deploy/runtime", "runtime"))
+    names = sorted(".".join(file.with_suffix("").parts) for file in files if file.suffix == ".py")
     absent = ("torch", "torchvision", "onnx", "pydantic", "ruamel", "kd_deploy.export", "kd_deploy.config")
     source = blocking(*absent, "kd_deploy.data", "kd_deploy.models", "kd_deploy.cli")
     # Two classes derive from TensorRT's; their module is imported where TensorRT is.

@@ -52,13 +52,16 @@ OK = cudaError_t.cudaSuccess
 ORIN = SimpleNamespace(name=b"Orin", major=8, minor=7, multiProcessorCount=8, integrated=1)
 
 
-def module(gpu: Any = ORIN, free: int = 8 << 30, limit: int | None = None) -> ModuleType:
+def module(
+    gpu: Any = ORIN, free: int = 8 << 30, limit: int | None = None, no_driver: bool = False
+) -> ModuleType:
     """A fake of the module.
 
     Args:
         gpu: its properties; None: there is none.
         free: bytes of free memory.
         limit: bytes that can be allocated; None: any number.
+        no_driver: there is no libcuda, and the bindings are 12.8, which then raise.
     """
     fake = ModuleType("cuda.bindings.runtime")
     memory: dict[int, Any] = {}
@@ -66,6 +69,8 @@ def module(gpu: Any = ORIN, free: int = 8 << 30, limit: int | None = None) -> Mo
     other: set[int] = set()
 
     def cudaGetDevice() -> Any:
+        if no_driver:
+            raise RuntimeError("Failed to dlopen libcuda.so.1")
         return (OK, 0) if gpu else (cudaError_t.cudaErrorInsufficientDriver, None)
 
     def cudaGetDeviceProperties(device: int) -> Any:

@@ -75,6 +75,7 @@ class Scenario:
         wrong: the masks are wrong.
         refuses_capture: a CUDA graph cannot be captured.
         dla: number of accelerators.
+        no_context: there is no memory for an engine's execution context.
     """
 
     version: str = "10.3.0"
@@ -89,6 +90,7 @@ class Scenario:
     wrong: bool = False
     refuses_capture: bool = False
     dla: int = 0
+    no_context: bool = False
 
 
 _now = Scenario()
@@ -468,7 +470,12 @@ class ICudaEngine(_Strict):
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         return [tuple(shape) for shape in self._facts["profile"] or [self._frame] * 3]
 
-    def create_execution_context(self) -> IExecutionContext:
+    def create_execution_context(self) -> IExecutionContext | None:
+        if _now.no_context:
+            self._logger.log(
+                ILogger.Severity.ERROR, "Requested amount of GPU memory could not be allocated: out of memory"
+            )
+            return None
         return IExecutionContext(self)
 
     def create_engine_inspector(self) -> EngineInspector:

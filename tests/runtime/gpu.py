@@ -22,6 +22,18 @@ from tests.runtime import fake_cuda, fake_tensorrt
 SIZE = (16, 24)
 CLASSES = ("sky", "road", "car")
 
+SOURCE = {
+    "role": "student",
+    "terms": ["ce"],
+    "seed": 0,
+    "iterations": 8,
+    "weights_of_step": 8,
+    "miou": 50.0,
+    "boundary_iou": None,
+    "commit": None,
+}
+"""What a manifest says of a run."""
+
 _FAKE = """\
 import json, os, sys
 from tests.runtime import fake_cuda, fake_tensorrt
@@ -144,12 +156,19 @@ def write_bundle(path: Path, batch: int | str = "N") -> Bundle:
         "classes": CLASSES,
         "palette": [[0, 0, 0], [255, 0, 0], [0, 255, 0]],
         "input": {"name": "frame", "size": SIZE, "batch": "dynamic" if batch == "N" else batch},
+        "output": {"name": "mask"},
+        "ignore": 255,
+        "opset": 18,
         "models": models,
+        "precisions": {},
         "golden": golden,
         "reference": "reference.safetensors",
         "network": {"arch": "deeplabv3plus", "encoder": "mobilenet_v2"},
         "thresholds": {"max_miou_drop": 0.5, "min_pixel_agreement": {"fp32": 98.0}},
         "data": {"format": "synthetic"},
+        "source": SOURCE,
+        "tools": {},
+        "created": "2026-01-01T00:00:00+00:00",
         "files": {name: sha256(path / name) for name in files},
     }
     (path / "manifest.json").write_text(json.dumps(manifest))

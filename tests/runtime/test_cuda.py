@@ -25,6 +25,15 @@ def test_no_gpu_is_a_missing_component(gpu: FakeGpu) -> None:
         cuda.gpu()
 
 
+def test_no_driver_is_a_missing_component_with_early_bindings_too(gpu: FakeGpu) -> None:
+    gpu(cuda={"no_driver": True})
+    with pytest.raises(
+        MissingComponentError,
+        match=r"^GPU: Failed to dlopen libcuda.so.1; .* a driver for CUDA 12.6, or carry",
+    ):
+        cuda.gpu()
+
+
 def test_copies_go_there_and_back_and_everything_is_freed(gpu: FakeGpu) -> None:
     values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     with ExitStack() as stack:

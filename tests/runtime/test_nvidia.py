@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,26 @@ def test_a_library_that_lacks_one_of_its_own(
         f"with an NVIDIA GPU, in kd-deploy's checkout: pip install -e '.[tensorrt]', {CARRY}"
     )
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("libnvinfer.so.10: cannot open shared object file"),  # ctypes
+        FileNotFoundError(
+            "Could not find: nvinfer_10.dll. Is it on your PATH?"
+        ),  # the bindings under Windows
+    ],
+)
+def test_a_library_that_only_the_module_itself_misses(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(f"raise {error!r}")
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingComponentError) as caught:
+        trt.Builder  # noqa: B018
+    assert str(caught.value).startswith(f"tensorrt: cannot be imported ({error}); ")
 
 
 @pytest.mark.parametrize(("jetpack", "cuda"), [(6, 12), (7, 13)])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.errors import GateFailedError, MissingComponentError, UserError
 from tests.runtime.gpu import FakeGpu
 
 
@@ -74,6 +75,50 @@ def test_the_gate_has_its_exit_code(gpu: FakeGpu, tiny: Bundle, kd: Any) -> None
     outcome = kd("build", tiny.path, "--precision", "fp16", "--workspace", 64)
     assert outcome.code == 4
     assert "are not PyTorch's" in outcome.error
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Precisions, by name, that cannot be built, and with which error."""
+    from kd_deploy.runtime.engines import make
+
+    real = make.build_engine
+
+    def refuse(**errors: UserError) -> None:
+        def build(bundle: Bundle, precision: str, *rest: Any, **more: Any) -> Any:
+            if precision in errors:
+                raise errors[precision]
+            return real(bundle, precision, *rest, **more)
+
+        monkeypatch.setattr(make, "build_engine", build)
+
+    return refuse
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_precision_that_fails_neither_stops_the_next_nor_hides_the_others(
+    gpu: FakeGpu, tiny: Bundle, kd: Any, refusing: Callable[..., None], flags: tuple[str, ...]
+) -> None:
+    refusing(fp32=UserError("model.fp32.onnx: TensorRT 10.3.0 cannot read it"))
+    outcome = kd("build", tiny.path, "--workspace", 64, *flags)
+    assert outcome.code == 1
+    assert outcome.err == "error: model.fp32.onnx: TensorRT 10.3.0 cannot read it\n"
+    assert "-fp16-16x24.engine" in outcome.out
+    if flags:
+        assert [engine["key"]["precision"] for engine in json.loads(outcome.out)] == ["fp16"]
+
+
+def test_every_failure_is_said_and_the_worst_gives_the_exit_code(
+    gpu: FakeGpu, tiny: Bundle, kd: Any, refusing: Callable[..., None]
+) -> None:
+    refusing(
+        fp32=GateFailedError("the masks"), fp16=UserError("the parser"), int8=MissingComponentError("a GPU")
+    )
+    names = (argument for name in ("fp16", "int8", "fp32") for argument in ("--precision", name))
+    outcome = kd("build", tiny.path, *names)
+    assert outcome.code == 4
+    assert outcome.err.splitlines() == ["error: the parser", "error: a GPU", "error: the masks"]
+    assert outcome.out == ""
 
 
 def test_without_tensorrt(gpu: FakeGpu, tiny: Bundle, kd: Any, without_tensorrt: Callable[[], None]) -> None:

@@ -47,7 +47,7 @@ def test_the_table_the_frame_and_tensorrts_operators(trained: Path, tmp_path: Pa
         "model.fp32.onnx",
         "model.fp32-cpu.onnx",
         "frame: uint8 (N, 64, 96, 3) BGR; mask: uint8 (N, 64, 96), 11 classes; 2 golden frames agree with",
-        "by its ONNX parser's documentation: reads every node of this graph",
+        "by its ONNX parser's documentation: reads every node of fp32\n",
     ):
         assert text in outcome.out
     assert list(Bundle.open(tmp_path / "bundle").manifest["models"]) == ["fp32", "fp32-cpu"]
@@ -64,7 +64,7 @@ def test_a_precisions_scores_choice_and_time(
         return Speed(1.25, f"{timed[-1][1]} is not faster")
 
     monkeypatch.setattr(measure, "compare_speed", compare)
-    precisions = ("--precision", "fp16", "--precision", "fp16", "--calibration", 4)
+    precisions = ("--precision", "fp16", "--precision", "fp16", "--precision", "bf16", "--calibration", 4)
     outcome = kd("export", trained, "-o", tmp_path / "b", *precisions)
     assert (outcome.code, outcome.err) == (0, "")
     assert timed == [("fp32-cpu", "fp32"), ("fp32-cpu", "fp16")]
@@ -77,6 +77,8 @@ def test_a_precisions_scores_choice_and_time(
     assert re.search(r"^fp16: [\d.]+ % of 4 calibration frames' pixels agree", outcome.out, re.MULTILINE)
     assert "fp32 is not faster" in outcome.out
     assert "fp16 is not faster" in outcome.out
+    assert "documentation: reads every node of fp32, fp16\n" in outcome.out
+    assert re.search(r"^  limited \(before 10\.6\), in bf16: opset 22: ", outcome.out, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("quick")
@@ -121,6 +123,12 @@ def test_every_option_arrives(asked: list[Wanted], tmp_path: Path, kd: Any) -> N
         (("--batch", 0), "0 is not in the range x>=1"),
         (("--calibration", 0), "0 is not in the range x>=1"),
         (("--dynamic", "colour"), "'colour' is not one of 'batch', 'size'"),
+        (("--size", "200000x200000"), "'200000x200000' is too large; 16384 pixels a side are the most"),
+        (("--size", f"{'9' * 5000}x8"), "is too large; 16384 pixels a side are the most"),
+        (("--size", "²x3"), "'²x3' is no size; write HEIGHTxWIDTH, for example 360x480"),
+        (("--size", "٣x3"), "'٣x3' is no size"),
+        (("--size", "0x3"), "'0x3' is no size"),
+        (("--size", "3x4x5"), "'3x4x5' is no size"),
     ],
 )
 def test_bad_usage_is_2(asked: list[Wanted], kd: Any, options: tuple[Any, ...], said: str) -> None:
@@ -139,19 +147,59 @@ def test_the_option_knows_every_precision() -> None:
 
 
 def test_a_taken_triton_folder_is_refused_before_any_work(
-    asked: list[Wanted], tmp_path: Path, kd: Any
+    asked: list[Wanted], trained: Path, tmp_path: Path, kd: Any
 ) -> None:
     folder = tmp_path / "triton"
     folder.mkdir()
     (folder / "letter.txt").write_text("mine")
-    command = ("export", "run", "-o", tmp_path / "bundle", "--triton", folder)
-    outcome = kd(*command)
-    assert outcome.code == 1
-    assert outcome.error.startswith(f"{folder}: exists already")
-    outcome = kd(*command, "--force")
-    assert outcome.code == 1
-    assert outcome.error.startswith(f"{folder}: is no Triton repository, so --force does not replace it")
+    command = ("export", trained, "-o", tmp_path / "bundle", "--triton", folder)
+    for force in ((), ("--force",)):
+        outcome = kd(*command, *force)
+        assert outcome.code == 1
+        assert outcome.error.startswith(f"{folder}: exists already and is no Triton repository")
+    model = folder / "segformer-resnet18-fp16"
+    model.mkdir()
+    (model / "config.pbtxt").write_text("theirs")
+    for force, said in (
+        ((), "exists already; choose another name"),
+        (("--force",), "was not written by kd-dep"),
+    ):
+        outcome = kd(*command, "--precision", "fp16", *force)
+        assert outcome.code == 1
+        assert outcome.error.startswith(f"{model}: {said}")
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("output", "triton"), [("x", "x"), ("x", "x/t"), ("t/x", "t"), ("y/../x", "./x"), ("x", "X/../x/a/b")]
+)
+def test_bundle_and_repository_in_each_other(
+    asked: list[Wanted], trained: Path, output: str, triton: str, tmp_path: Path, kd: Any
+) -> None:
+    outcome = kd("export", trained, "-o", tmp_path / output, "--triton", f"{tmp_path}/{triton}", "--force")
+    assert outcome.code == 1
+    assert "bundle and repository cannot lie in each other" in outcome.error
+    assert asked == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_failed_engine_leaves_the_rest_complete(
+    trained: Path, precise: Path, traced: Callable[[Path], None], tmp_path: Path, kd: Any, monkeypatch: Any
+) -> None:
+    """Not a missing library alone: a precision that the builder refuses comes after the Triton models, too."""
+    from kd_deploy.runtime.engines import make
+
+    def refuse(bundle: Bundle, precision: str, *_: Any, **__: Any) -> None:
+        raise GateFailedError(f"{precision}: other masks than PyTorch's")
+
+    traced(precise)
+    monkeypatch.setattr(make, "build_engine", refuse)
+    triton = tmp_path / "triton"
+    outcome = kd("export", trained, "-o", tmp_path / "bundle", "--trt", "--triton", triton)
+    assert outcome.code == 4
+    assert outcome.err == "error: fp32: other masks than PyTorch's\n"
+    assert f"{triton}: segformer-resnet18-fp32" in outcome.out
+    assert (triton / "segformer-resnet18-fp32" / "1" / "model.onnx").is_file()
 
 
 @pytest.mark.usefixtures("quick")
@@ -164,10 +212,14 @@ def test_overwrite_replaces_a_bundle_and_a_repository(
     assert outcome.code == 1
     assert outcome.error.startswith(f"{bundle}: exists already; choose another name")
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+    others: set[str] = set()
     for _ in range(2):
         assert kd(*command, "--overwrite").code == 0
         assert list(Bundle.open(bundle).manifest["models"]) == ["fp32", "fp32-cpu"]
-        assert {p.name for p in (tmp_path / "triton").iterdir()} == {"README.md", "segformer-resnet18-fp32"}
+        assert {p.name for p in (tmp_path / "triton").iterdir()} == {"segformer-resnet18-fp32", *others}
+        others = {"bert"}  # somebody else's, from now on
+        (tmp_path / "triton" / "bert").mkdir(exist_ok=True)
+        (tmp_path / "triton" / "bert" / "config.pbtxt").write_text("theirs")
 
 
 @pytest.mark.usefixtures("quick")

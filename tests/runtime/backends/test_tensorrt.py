@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -137,16 +138,17 @@ def test_what_runs_is_described(gpu: FakeGpu, tiny: Bundle) -> None:
 
 
 def test_without_an_engine_the_command_that_makes_one_is_named(gpu: FakeGpu, tiny: Bundle) -> None:
+    place = f"on Orin, {sysconfig.get_platform()}"
     with pytest.raises(UserError) as caught:
         open_here(tiny)
     assert str(caught.value) == (
-        f"{tiny.path}: holds no intact fp32 engine for TensorRT 10.3.0 on Orin (it has: none); make one with "
+        f"{tiny.path}: holds no intact fp32 engine for TensorRT 10.3.0 {place} (it has: none); make one with "
         f"kd-deploy build {tiny.path} --precision fp32"
     )
     make(tiny)
     gpu(version="10.16.1.11")
     with pytest.raises(
-        UserError, match=r"for TensorRT 10.16.1.11 on Orin \(it has: TensorRT 10.3.0 on Orin\)"
+        UserError, match=rf"for TensorRT 10.16.1.11 {place} \(it has: TensorRT 10.3.0 {place}\)"
     ):
         open_here(tiny)
 

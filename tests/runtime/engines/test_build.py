@@ -134,6 +134,12 @@ def test_too_little_memory(gpu: FakeGpu, tiny: Bundle) -> None:
     assert len(gpu.builds) == 1  # weak typing would not help
 
 
+def test_too_little_memory_to_look_at_the_engine(gpu: FakeGpu, tiny: Bundle) -> None:
+    gpu(no_context=True)
+    with pytest.raises(OutOfMemoryError, match=r"cannot load what it has just built \(.*out of memory\)$"):
+        build(request_for(tiny), ignore)
+
+
 @pytest.mark.parametrize(("version", "tries"), [("10.3.0", 2), ("10.16.1.11", 1), ("11.4.0.106", 1)])
 def test_a_network_that_cannot_be_built(gpu: FakeGpu, tiny: Bundle, version: str, tries: int) -> None:
     gpu(version=version, fails=True)

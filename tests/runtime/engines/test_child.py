@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,3 +100,26 @@ def test_a_child_with_a_bug_shows_its_last_line(
     monkeypatch.setenv("FAKE_GPU", "no json")
     with pytest.raises(UserError, match=r"the build crashed \(exit code 1: json"):
         build_in_child(request_for(tiny))
+
+
+def test_what_several_threads_report_stays_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kd_deploy.runtime.engines import child
+
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            time.sleep(0.001)  # another thread's turn
+            return super().write(text)
+
+    def build(request: Request, percent: Any, started: Any) -> Any:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(percent, range(20)))
+        return SimpleNamespace(to_json=lambda: {"batch": request.size})
+
+    request = Request("m.onnx", "m.engine", "fp16", (16, 24), BuildOptions())
+    monkeypatch.setattr(child, "build", build)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(asdict(request))))
+    out = Slow()
+    child._serve(out)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert sorted(line["percent"] for line in lines[:-1]) == list(range(20))
+    assert lines[-1] == {"built": {"batch": [16, 24]}}

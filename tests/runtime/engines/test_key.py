@@ -14,6 +14,7 @@ from kd_deploy.runtime.errors import UserError
 KEY = EngineKey(
     onnx="0123456789abcdef" * 4,
     tensorrt="10.3.0",
+    platform="linux-x86_64",
     gpu="NVIDIA GeForce RTX 4090",
     capability="8.9",
     multiprocessors=128,
@@ -37,6 +38,7 @@ def test_json_gives_the_key_back() -> None:
     [
         {"onnx": "f" * 64},
         {"tensorrt": "10.3.1"},
+        {"platform": "linux-aarch64"},
         {"gpu": "Orin"},
         {"capability": "8.7"},
         {"multiprocessors": 4},
@@ -48,6 +50,20 @@ def test_an_engine_runs_only_where_everything_fits(other: dict[str, Any]) -> Non
     here = replace(KEY, options=BuildOptions())
     assert KEY.runs_on(here)  # how it was built is its builder's affair
     assert not KEY.runs_on(replace(here, **other))
+
+
+@pytest.mark.parametrize("platform", ["linux-aarch64", "win-amd64"])
+def test_no_option_takes_an_engine_to_another_platform(platform: str) -> None:
+    key = replace(KEY, options=BuildOptions(version_compatible=True, hardware_compatible=True))
+    assert key.runs_on(replace(KEY, gpu="Orin", capability="8.7"))
+    assert not key.runs_on(replace(KEY, gpu="Orin", capability="8.7", platform=platform))
+
+
+def test_a_key_of_before_platforms_is_no_key() -> None:
+    value = KEY.to_json()
+    del value["platform"]
+    with pytest.raises(TypeError):
+        EngineKey.from_json(value)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import pytest
 
 from kd_deploy.runtime.bundle import Bundle, sha256
@@ -22,6 +24,16 @@ pytestmark = pytest.mark.usefixtures("in_process")
 def left(bundle: Bundle) -> list[str]:
     folder = bundle.path / "engines"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def with_model(bundle: Bundle, model: bytes) -> Bundle:
+    """The bundle with another fp16 model."""
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    file = bundle.path / "model.fp16.onnx"
+    file.write_bytes(model)
+    manifest["files"][file.name] = sha256(file)
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest))
+    return Bundle.open(bundle.path)
 
 
 def test_an_engine_and_its_json(gpu: FakeGpu, tiny: Bundle) -> None:
@@ -40,6 +52,7 @@ def test_an_engine_and_its_json(gpu: FakeGpu, tiny: Bundle) -> None:
     assert written["key"] == {
         "onnx": onnx,
         "tensorrt": "10.3.0",
+        "platform": sysconfig.get_platform(),
         "gpu": "Orin",
         "capability": "8.7",
         "multiprocessors": 8,
@@ -93,7 +106,7 @@ def test_another_tensorrt_gpu_or_board_builds_its_own(gpu: FakeGpu, tiny: Bundle
     assert not build_engine(tiny, "fp16").cached
 
 
-@pytest.mark.parametrize("damage", ["engine", "json", "hash", "key", "schema", "no engine", "list"])
+@pytest.mark.parametrize("damage", ["engine", "json", "hash", "key", "schema", "no engine", "list", "old"])
 def test_what_does_not_match_is_rebuilt(gpu: FakeGpu, tiny: Bundle, damage: str) -> None:
     path = build_engine(tiny, "fp16").path
     file = path.with_suffix(".json")
@@ -104,6 +117,9 @@ def test_what_does_not_match_is_rebuilt(gpu: FakeGpu, tiny: Bundle, damage: str)
         path.unlink()
     elif damage == "json":
         file.write_text(file.read_text()[:100])
+    elif damage == "old":
+        del value["key"]["platform"]
+        file.write_text(json.dumps(value))
     elif damage == "list":
         file.write_text("[]")
     else:
@@ -115,14 +131,21 @@ def test_what_does_not_match_is_rebuilt(gpu: FakeGpu, tiny: Bundle, damage: str)
     assert build_engine(tiny, "fp16").cached
 
 
+def test_an_engine_from_another_platform_is_rebuilt(
+    gpu: FakeGpu, tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = BuildOptions(hardware_compatible=True)
+    build_engine(tiny, "fp16", options)
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: "linux-another")
+    assert not build_engine(tiny, "fp16", options).cached
+    assert len(left(tiny)) == 2  # the same name: it took the other's place
+
+
 def test_another_model_under_the_same_name_is_rebuilt(gpu: FakeGpu, tiny: Bundle) -> None:
     build_engine(tiny, "fp16")
-    manifest = json.loads((tiny.path / "manifest.json").read_text())
-    model = tiny.path / "model.fp16.onnx"
-    model.write_bytes(model.read_bytes() + b"\x12\x03new")  # producer_name
-    manifest["files"][model.name] = sha256(model)
-    (tiny.path / "manifest.json").write_text(json.dumps(manifest))
-    assert not build_engine(Bundle.open(tiny.path), "fp16").cached
+    model = (tiny.path / "model.fp16.onnx").read_bytes()
+    other = with_model(tiny, model + b"\x12\x03new")  # producer_name
+    assert not build_engine(other, "fp16").cached
 
 
 def test_masks_that_are_not_pytorchs_fail_the_gate_and_nothing_is_kept(gpu: FakeGpu, tiny: Bundle) -> None:
@@ -198,3 +221,19 @@ def test_the_engine_of_a_fixed_batch_needs_no_shape_in_trtexec(gpu: FakeGpu, tmp
 
     engine = build_engine(write_bundle(tmp_path / "fixed", batch=2), "fp16")
     assert engine.trtexec == f"trtexec --loadEngine={engine.path}"
+
+
+def test_a_free_size_needs_its_shape_in_trtexec_though_the_batch_is_fixed(
+    gpu: FakeGpu, tmp_path: Path
+) -> None:
+    from tests.runtime.gpu import write_bundle
+
+    bundle = write_bundle(tmp_path / "free", batch=2)
+    model = onnx.load(bundle.model_file("fp16"))
+    for end in (*model.graph.input, *model.graph.output):
+        for dim, name in zip(end.type.tensor_type.shape.dim[1:3], "HW", strict=True):
+            dim.dim_param = name
+    engine = build_engine(with_model(bundle, model.SerializeToString()), "fp16")
+    assert engine.facts["batch"] == (2, 2, 2)
+    assert gpu.builds[0]["profile"] == [(2, 16, 24, 3)] * 3
+    assert engine.trtexec == f"trtexec --loadEngine={engine.path} --shapes=frame:2x16x24x3"
