@@ -241,7 +241,7 @@ def test_golden_limits_are_the_exports_own_or_the_general_ones(bundle: Path) -> 
 
 
 def test_limits_that_are_no_numbers(bundle: Path) -> None:
-    rewrite(bundle, lambda manifest: manifest["thresholds"].update(max_boundary_drop=None))
-    assert "thresholds.max_boundary_drop must be a number, not None" in refusal(bundle)
     rewrite(bundle, lambda manifest: manifest.update(golden_limits={"fp32": {"min_mask_iou": "98"}}))
     assert "golden_limits.fp32.min_mask_iou must be a number, not '98'" in refusal(bundle)
+    rewrite(bundle, lambda manifest: manifest["thresholds"].update(max_boundary_drop=None))
+    assert "thresholds.max_boundary_drop must be a number, not None" in refusal(bundle)
