@@ -8,6 +8,7 @@ from typing import Any
 from kd_deploy.config.views import WHOLE
 from kd_deploy.data.dataset import Dataset, frames
 from kd_deploy.export.torch_backend import TorchModel
+from kd_deploy.runtime.behind import behind
 from kd_deploy.runtime.metrics import Result, Score
 from kd_deploy.runtime.model import Model
 from kd_deploy.runtime.segment import segment
@@ -27,14 +28,15 @@ def count(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
-    """What `process` of several adds to the score: every frame is scored by one of them."""
+    """What `process` of several adds to the score: every frame is scored by one of them, behind the model."""
     total, share = Score(dataset.classes), range(process, len(dataset), processes)
-    for number, frame in enumerate(frames(dataset, share), start=1):
-        if frame.label is None:
-            raise ValueError(f"{frame.name}: has no label")
-        total.update(frame.label, segment(model, frame.image), frame.name)
-        if progress:
-            progress(number, len(share))
+    with behind(total.update) as update:
+        for number, frame in enumerate(frames(dataset, share), start=1):
+            if frame.label is None:
+                raise ValueError(f"{frame.name}: has no label")
+            update(frame.label, segment(model, frame.image), frame.name)
+            if progress:
+                progress(number, len(share))
     return total
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_deploy.runtime.contours import Contours
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import IGNORE
 
@@ -19,10 +20,15 @@ BOUNDARY_RATIO = 0.02
 """Width of the boundary band over the image's diagonal (Cheng et al. 2021, section 5)."""
 
 TRIMAP_WIDTHS = (1, 2, 4, 8, 16)
-"""Half the widths of the trimap's bands, in pixels."""
+"""Half the widths of the trimap's bands, in pixels, in rising order: each band holds those before it."""
+
+_LEVELS = len(TRIMAP_WIDTHS) + 1
+_REGIONS = 4 * _LEVELS
+"""A pixel's region: in how many trimaps it lies, + _LEVELS in the truth's band, + 2 * _LEVELS in the prediction's."""
 
 _EXACT = 1 << 24
-"""cv2.calcHist counts in integers but hands them over as float32, which holds whole numbers up to here."""
+"""cv2.calcHist counts in integers but hands them over as float32, in which whole numbers and their sums are exact up to
+here."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Score:
                 f"classes: {count} of them; 1 to {IGNORE} can be scored, id {IGNORE} means ignored"
             )
         self.class_names = tuple(class_names)
+        self._planes: _Planes | None = None
         # One vector, so that ranks are summed in one call; the rest are views of it.
         self._counts: Counts = np.zeros(count * count + 3 * count * (1 + len(TRIMAP_WIDTHS)) + 1, np.int64)
         self._confusion = self._counts[: count * count].reshape(count, count)
@@ -101,25 +108,19 @@ class Score:
                 f"{name}: the label map is {_size(truth)} and the mask {_size(prediction)}; "
                 "resize one to the other with INTER_NEAREST"
             )
+        if self._planes is None or self._planes.shape != truth.shape:
+            self._planes = _Planes(truth.shape, count)
+        planes = self._planes
         truth, prediction = np.ascontiguousarray(truth), np.ascontiguousarray(prediction)
-        ignored: Mask = (truth == IGNORE) * np.uint8(255)
-        check_ids(truth & ~ignored, count, f"{name}: the label map")
+        ignored = planes.ignored(truth)
+        check_ids(np.bitwise_xor(truth, ignored, out=planes.labels), count, f"{name}: the label map")
         check_ids(prediction, count, f"{name}: the mask")
-        prediction = prediction | ignored
-        self._confusion += _joint_histogram(truth, prediction, count)
-        # Off the band a pixel takes one id more, so that one histogram holds both bands and what they share.
-        width = boundary_width(truth.shape)
-        banded = np.minimum(truth | ~_band(truth, ignored, width), np.uint8(count))
-        banded_prediction = np.minimum(prediction | ~_band(prediction, ignored, width), np.uint8(count))
-        self._add_band(0, _joint_histogram(banded, banded_prediction, count + 1))
-        for row, width in enumerate(TRIMAP_WIDTHS, start=1):
-            near = truth | ~_near_contour(truth, ignored, width)
-            self._add_band(row, _joint_histogram(near, prediction, count))
+        regions = planes.regions(truth, np.bitwise_or(prediction, ignored, out=planes.labels))
+        for joint in _joint_histograms(truth, prediction, regions, count):
+            self._confusion += (joint @ np.ones(_REGIONS, np.float32)).astype(np.int64)
+            of_classes = np.stack([joint.sum(axis=1), joint.sum(axis=0), np.diagonal(joint).T])
+            self._bands += (of_classes @ _MEMBERS).transpose(2, 0, 1).astype(np.int64)
         self._counts[-1] += 1
-
-    def _add_band(self, row: int, joint: Counts) -> None:
-        count = len(self.class_names)
-        self._bands[row] += [joint.sum(axis=1)[:count], joint.sum(axis=0)[:count], np.diagonal(joint)[:count]]
 
     def counts(self) -> Counts:
         """A copy of all counts as one int64 vector; ranks sum theirs and hand the sum to `from_counts`."""
@@ -176,35 +177,69 @@ def boundary_width(shape: tuple[int, ...]) -> int:
     return max(1, round(BOUNDARY_RATIO * float(np.hypot(shape[0], shape[1]))))
 
 
-def _band(mask: Mask, ignored: Mask, width: int) -> Mask:
-    """255 on the pixels within `width` of their own class's contour, the image's border being one; else 0."""
-    band = _near_contour(mask, ignored, width)
-    band[:width] = band[-width:] = 255
-    band[:, :width] = band[:, -width:] = 255
-    return band
+class _Planes:
+    """What is made of frames of one shape, in memory that is kept from frame to frame.
 
-
-def _near_contour(mask: Mask, ignored: Mask, width: int) -> Mask:
-    """255 on the pixels within `width` of another label, else 0, for all classes in one pass.
-
-    A pixel is there exactly when the square window of 2 * width + 1 around it holds a second label. Ignored
-    pixels are neutral to the minimum and the maximum: they make no contour.
+    Attributes:
+        labels: (H, W) uint8, for the caller.
     """
-    window = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    near: Mask = cv2.compare(
-        cv2.dilate(mask & ~ignored, window), cv2.erode(mask | ignored, window), cv2.CMP_NE
-    )
-    return near
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        self.shape = shape
+        self._width = boundary_width(shape)
+        self._widths = sorted({*TRIMAP_WIDTHS, self._width})
+        self._contours = Contours((shape[0], shape[1]), classes, self._widths[-1])
+        self.labels: Mask = np.empty(shape, np.uint8)
+        self._ignored: Mask = np.empty(shape, np.uint8)
+        self._is_ignored = np.empty(shape, np.bool_)
+        self._regions, self._weighted = np.empty((2, shape[0], shape[1] + self._widths[-1]), np.uint8)
+
+    def ignored(self, truth: Mask) -> Mask:
+        """255 where the truth is ignored, else 0."""
+        np.multiply(np.equal(truth, IGNORE, out=self._is_ignored), np.uint8(255), out=self._ignored)
+        return self._ignored
+
+    def regions(self, truth: Mask, prediction: Mask) -> Mask:
+        """(H, W) uint8: the region that each pixel lies in; without meaning where it is ignored."""
+        self._regions[:] = 0
+        for width, near in self._contours.near(truth, self._widths):
+            if width in TRIMAP_WIDTHS:
+                self._regions += near.view(np.uint8)
+            if width == self._width:
+                self._add_band(near, _LEVELS)
+        for _, near in self._contours.near(prediction, [self._width]):
+            self._add_band(near, 2 * _LEVELS)
+        regions: Mask = self._regions[:, : self.shape[1]]
+        return regions
+
+    def _add_band(self, near: NDArray[np.bool_], weight: int) -> None:
+        """Near a contour, the image's border being one."""
+        near[: self._width] = near[-self._width :] = True
+        near[:, : self._width] = near[:, self.shape[1] - self._width : self.shape[1]] = True
+        self._regions += np.multiply(near, np.uint8(weight), out=self._weighted)
 
 
-def _joint_histogram(first: Mask, second: Mask, bins: int) -> Counts:
-    """(bins, bins) int64: pixels per pair of ids; pairs with an id of `bins` or above drop out."""
-    rows = max(1, _EXACT // first.shape[1])
-    total: Counts = np.zeros((bins, bins), np.int64)
-    for top in range(0, first.shape[0], rows):
-        pair = [first[top : top + rows], second[top : top + rows]]
-        total += cv2.calcHist(pair, [0, 1], None, [bins, bins], [0, bins, 0, bins]).astype(np.int64)
-    return total
+def _members() -> NDArray[np.float32]:
+    """(3, _REGIONS, bands) of 0 and 1: which regions count for the truth, for the prediction and for both."""
+    region = np.arange(_REGIONS)
+    own, other = region // _LEVELS % 2, region // (2 * _LEVELS)
+    trimaps = [region % _LEVELS > len(TRIMAP_WIDTHS) - 1 - row for row in range(len(TRIMAP_WIDTHS))]
+    return np.array([np.stack([band, *trimaps], axis=1) for band in (own, other, own & other)], np.float32)
+
+
+_MEMBERS = _members()
+
+
+def _joint_histograms(
+    truth: Mask, prediction: Mask, regions: Mask, classes: int
+) -> Iterator[NDArray[np.float32]]:
+    """(C, C, _REGIONS) for each part of the frame of up to _EXACT pixels, in whole numbers: pixels by class of truth,
+    class of prediction and region; ignored ones drop out."""
+    bins, ranges = [classes, classes, _REGIONS], [0, classes, 0, classes, 0, _REGIONS]
+    rows = max(1, _EXACT // truth.shape[1])
+    for top in range(0, truth.shape[0], rows):
+        part = [plane[top : top + rows] for plane in (truth, prediction, regions)]
+        yield cv2.calcHist(part, [0, 1, 2], None, bins, ranges)
 
 
 def _points(part: Counts, whole: Counts) -> list[float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kd_deploy import deploy
@@ -26,6 +28,9 @@ from kd_deploy.models.views import predict
 from kd_deploy.models.weights import load
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.frames import Frame
+from kd_deploy.runtime.metrics import Score
+from kd_deploy.runtime.model import Description, Model
 from kd_deploy.training.train import train
 from tests.conftest import write_recipe
 from tests.kd_deploy.data.trees import write_voc
@@ -244,3 +249,49 @@ def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path
         evaluated(deeplab.bundle)
     with pytest.raises(UserError, match=f"^{tmp_path}: is no run"):
         evaluated(tmp_path)
+
+
+class Two:
+    """A data set of two frames, the last of which has a label that is no class's."""
+
+    classes = ("a", "b")
+    palette = np.zeros((2, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Frame:
+        return Frame(f"frame{index}", np.zeros((4, 6, 3), np.uint8), np.full((4, 6), 5 * index, np.uint8))
+
+
+class Announcing(Model):
+    """Says when it is at the second frame."""
+
+    size = (4, 6)
+
+    def __init__(self) -> None:
+        self.runs, self.at_second = 0, threading.Event()
+
+    def describe(self) -> Description:
+        return Description("announcing", "fp32", "none", {})
+
+    def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.runs += 1
+        if self.runs == 2:
+            self.at_second.set()
+        return np.zeros(frames.shape[:3], np.uint8)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_frame_is_scored_while_the_model_is_at_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, update = Announcing(), Score.update
+
+    def update_late(self: Score, *frame: Any) -> None:
+        assert model.at_second.wait(10), "the model waited for the score"
+        update(self, *frame)
+
+    monkeypatch.setattr(Score, "update", update_late)
+    with pytest.raises(UserError, match="frame1: the label map: has class id 5"):
+        count(model, Two())

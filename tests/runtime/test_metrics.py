@@ -3,9 +3,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks.metric_passes import counts_in_passes
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.metrics import Score, _joint_histogram, boundary_width
+from kd_deploy.runtime.metrics import Score, _joint_histograms, boundary_width
 
 
 def names(count):
@@ -186,9 +189,54 @@ def test_inputs_stay_and_may_be_views():
     assert prediction.tolist() == [[0, 1], [0, 1]]
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 70), st.integers(1, 90)),
+    st.sampled_from([1, 2, 11, 19, 70, 71, 150, 255]),
+    st.sampled_from(["noise", "regions"]),
+    st.floats(0, 1),
+)
+def test_counts_are_those_of_the_plain_passes(seed, shape, classes, kind, ignored):
+    rng = np.random.default_rng(seed)
+    truth, prediction = (
+        rng.integers(0, classes, shape, dtype=np.uint8)
+        if kind == "noise"
+        else blobs(rng, shape, classes, ignored=False)
+        for _ in range(2)
+    )
+    prediction = np.where(rng.random(shape) < 0.7, truth, prediction)
+    truth[rng.random(shape) < ignored**3] = 255
+    truth[: int(ignored * shape[0]) // 2] = 255
+    score = Score(names(classes))
+    score.update(truth, prediction)
+    np.testing.assert_array_equal(score.counts(), counts_in_passes(truth, prediction, classes))
+
+
+def test_a_band_may_be_wider_than_the_widest_trimap():
+    rng = np.random.default_rng(3)
+    truth, prediction = (blobs(rng, (300, 900), 19, ignored=ignored) for ignored in (True, False))
+    assert boundary_width(truth.shape) == 19
+    score = Score(names(19))
+    score.update(truth, prediction)
+    np.testing.assert_array_equal(score.counts(), counts_in_passes(truth, prediction, 19))
+
+
+def test_frames_of_several_shapes_in_turn():
+    rng = np.random.default_rng(4)
+    score, expected = Score(names(5)), 0
+    for shape in [(40, 50), (50, 40), (40, 50), (40, 50), (7, 90)]:
+        truth, prediction = (blobs(rng, shape, 5, ignored=ignored) for ignored in (True, False))
+        score.update(truth, prediction)
+        expected = expected + counts_in_passes(truth, prediction, 5)
+    np.testing.assert_array_equal(score.counts(), expected)
+
+
 def test_more_pixels_than_float32_counts():
     mask = np.zeros((4097, 4097), np.uint8)
-    assert _joint_histogram(mask, mask, 2).tolist() == [[4097**2, 0], [0, 0]]
+    parts = list(_joint_histograms(mask, mask, mask, 2))
+    assert max(int(part.sum(dtype=np.int64)) for part in parts) < 2**24
+    assert sum(int(part[0, 0, 0]) for part in parts) == 4097**2
 
 
 @pytest.mark.parametrize(
