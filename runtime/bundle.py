@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import write_json
+from kd_deploy.runtime.files import exists, write_json
 from kd_deploy.runtime.images import read_image, read_label
 from kd_deploy.runtime.manifest import check, check_manifest
 
@@ -39,6 +39,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _no_number(text: str) -> None:
+    """NaN and Infinity: a limit that is one of them would stop nothing."""
+    raise ValueError(f"{text} is no number")
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle on disk whose files match their manifest.
@@ -60,12 +65,12 @@ class Bundle:
         """
         file = path / MANIFEST
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
+            manifest = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
         except OSError as error:
             raise UserError(
                 f"{path}: is no bundle, {MANIFEST} cannot be read; write one with kd-deploy export"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{file}: is damaged ({error}); export the bundle again") from error
         if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
             found = manifest.get("schema") if isinstance(manifest, dict) else None
@@ -81,7 +86,7 @@ class Bundle:
             raise UserError(f"{self.path / MANIFEST}: {error}; export the bundle again") from error
         for name, expected in self.manifest["files"].items():
             file = self.file(name)
-            if not file.is_file():
+            if not (exists(file) and file.is_file()):
                 raise UserError(f"{file}: is missing from the bundle; copy or export the bundle again")
             if sha256(file) != expected:
                 raise UserError(

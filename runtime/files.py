@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,10 +15,13 @@ from typing import Any
 
 from kd_deploy.runtime.errors import UserError
 
+_STEM = 40
+"""Characters of a name that its temporary one begins with: file systems take 255 bytes in all."""
+
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in the folder of `path`, with the same suffix (writers go by it)."""
-    return path.parent / f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
+    """A new hidden name in the folder of `path`, with the same suffix (writers go by it), no longer than may be."""
+    return path.parent / f".{path.stem[:_STEM]}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
 
 
 _TEMPORARY = f".*.{'[0-9a-f]' * 8}.tmp*"
@@ -40,17 +44,30 @@ def remove_temporaries(folder: Path, *, older_than: float = 0.0) -> None:
                 path.unlink()
 
 
+def exists(path: str | Path) -> bool:
+    """Whether something lies there; False for a name too long and a folder that may not be looked into.
+
+    `Path.exists` raises there before Python 3.14.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
 @contextmanager
 def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path; on success it becomes `path`, on failure it goes and `path` stays as it was.
+    """Yield a temporary path; on success it becomes `path`, on failure it goes and all is as it was.
+
+    Folders on the way to `path` that are missing are made.
 
     Args:
         durable: a power cut leaves the old file or the new one, too; some milliseconds for a small file.
 
     Raises:
-        UserError: the folder cannot be written or the disk is full.
+        UserError: `path` is a folder, its own folder cannot be written, or the disk is full.
     """
+    if exists(path) and path.is_dir():
+        raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     temporary = _beside(path)
+    new_folders = [folder for folder in path.parents if not exists(folder)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -63,6 +80,9 @@ def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder itself is the trouble
             temporary.unlink(missing_ok=True)
+        for folder in new_folders:
+            with suppress(OSError):  # holds what was written
+                folder.rmdir()
 
 
 def check_free(path: Path, *, replace: bool) -> None:

@@ -57,9 +57,16 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture, (H, W) or (H, W, 3) BGR, in the format of the suffix, atomically.
 
     Raises:
-        UserError: the folder cannot be written or the disk is full.
+        UserError: the format does not hold a picture so large, the folder cannot be written, or the disk is full.
     """
-    _, encoded = cv2.imencode(path.suffix, image)
+    try:
+        done, encoded = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise UserError(
+            f"{path}: OpenCV cannot write {image.shape[1]}x{image.shape[0]} pixels in this format; name a .png file"
+        )
     with atomic_file(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 

@@ -141,9 +141,10 @@ class _Legend:
             self.picture = _render(names, colors, panel, 1, scale, line)
             self.output_size = size
         else:
-            scale *= min(1.0, (width - margin) / entry)  # a frame narrower than one entry
-            entry = min(entry, width - margin)
-            columns = max(1, min(len(names), (width - margin) // entry))
+            room = max(1, width - margin)
+            scale *= min(1.0, room / entry)  # a frame narrower than one entry
+            entry = min(entry, room)
+            columns = max(1, min(len(names), room // entry))
             rows = -(-len(names) // columns)
             strip = rows * line + margin
             strip += strip % 2  # video encoders take even heights only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 import sys
 from collections.abc import Sequence
@@ -65,6 +66,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         click.echo(f"error: {_missing(error)}", err=True)
         return MISSING
+    except OSError as error:  # of stdout: files are written by what makes a UserError of it
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"error: stdout: cannot be written ({error.strerror}); free space", err=True)
+        return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kd_deploy.cli import options
+from kd_deploy.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from kd_deploy.runtime.infer import Hud, InferReport
@@ -22,6 +25,24 @@ SOURCE is an image, a folder of images, a video, a camera (0, /dev/video1), an a
 GStreamer pipeline ('nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false'). A live source ends with
 Ctrl-C, q in its window, or --frames; OUT is complete then.
 """
+
+
+def _printable(text: str) -> str:
+    """One line, whatever names are in it: control characters and bytes that are not UTF-8 as Python writes them."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def _errors_on_one_line(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        try:
+            command(**arguments)
+        except UserError as error:
+            error.args = (_printable(str(error)),)
+            raise
+
+    return run
 
 
 @click.command(help=HELP)
@@ -52,6 +73,7 @@ Ctrl-C, q in its window, or --frames; OUT is complete then.
 @options.backend
 @options.precision
 @options.as_json
+@_errors_on_one_line
 def infer(
     bundle: Path,
     source: str,
@@ -79,7 +101,7 @@ def infer(
     place: Hud = "screen" if hud is None else "everywhere" if hud else "nowhere"
     parsed = parse_source(source)
     if parsed.note:
-        click.echo(parsed.note, err=True)
+        click.echo(_printable(parsed.note), err=True)
     with ExitStack() as stack:
         screen = stack.enter_context(open_window(f"kd-deploy: {parsed.name}")) if show else None
         opened = Bundle.open(bundle)
@@ -127,22 +149,25 @@ def _print(report: InferReport) -> None:
         line += f"; {report.dropped} dropped"
     if report.latency_p50_ms is not None:
         line += f"; latency p50 {report.latency_p50_ms:.0f}, p99 {report.latency_p99_ms:.0f} ms"
-    click.echo(line)
+    click.echo(_printable(line))
 
 
 def _warn(report: InferReport) -> None:
-    """What the user should know of the source, on stderr."""
+    """What the user should know of the source, on stderr, a line each."""
+    lines = []
     if report.failed:
         line = f"{report.source}: {report.failed} frames could not be decoded"
         if report.corrupt:
             line += f", {report.corrupt} of them in the middle"
-        click.echo(f"{line}; it announced {report.frames + report.failed}", err=True)
+        lines.append(f"{line}; it announced {report.frames + report.failed}")
     elif report.corrupt:
-        click.echo(f"{report.source}: reading failed {report.corrupt} times and went on", err=True)
+        lines.append(f"{report.source}: reading failed {report.corrupt} times and went on")
     if report.ended:
-        click.echo(report.ended, err=True)
+        lines.append(report.ended)
     if report.skipped:
-        click.echo(f"{report.source}: no pictures, left out: {', '.join(report.skipped)}", err=True)
+        lines.append(f"{report.source}: no pictures, left out: {', '.join(report.skipped)}")
+    for line in lines:
+        click.echo(_printable(line), err=True)
 
 
 @contextmanager

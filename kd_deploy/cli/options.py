@@ -93,7 +93,9 @@ class ScalesType(click.ParamType):  # type: ignore[type-arg]  # generic from cli
 
 def print_json(value: Any) -> None:
     """`value` as JSON, alone on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # What is not UTF-8 in a file's name becomes \udcXX, which is how JSON escapes it.
+    click.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.runtime.backends.sessions import library, make_session
+from kd_deploy.runtime.backends.sessions import check_size, library, make_session
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cpu_name
 from kd_deploy.runtime.errors import MissingComponentError
@@ -27,6 +27,7 @@ class OnnxRuntimeCpu(Model):
         used = self._session.get_providers()
         if used[0] != PROVIDER:
             raise MissingComponentError(f"onnxruntime: {PROVIDER} was asked for, {used[0]} came")
+        check_size(self._session, bundle)
         self.size, self.batch = bundle.size, bundle.batch
         self._precision = precision
         self._version = ort.__version__

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.runtime.backends.sessions import library, make_session
+from kd_deploy.runtime.backends.sessions import check_size, library, make_session
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.doctor.driver import driver
 from kd_deploy.runtime.doctor.finding import loader_line
@@ -62,6 +62,7 @@ class OnnxRuntimeCuda(Model):
             self._notes.append(f"{len(nodes)} nodes on the CPU ({', '.join(dict.fromkeys(nodes))})")
             print(f"onnxruntime-cuda: {file.name}: {self._notes[-1]}, and no CUDA graph", file=sys.stderr)
         self._session.disable_fallback()
+        check_size(self._session, bundle)
         self.size, self.batch = bundle.size, bundle.batch
         self._ort, self._precision, self._graphs = ort, precision, graphs
         self._lanes: dict[tuple[int, ...], _Lane] = {}

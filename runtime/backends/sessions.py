@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kd_deploy.runtime.bundle import MANIFEST, Bundle
 from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 
 _ERRORS = 3
@@ -37,6 +38,16 @@ def make_session(file: Path, options: Any, providers: list[Any]) -> Any:
         return library().InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # it has an exception of its own for every status
         raise UserError(f"{file}: ONNX Runtime cannot load it ({first_line(error)})") from error
+
+
+def check_size(session: Any, bundle: Bundle) -> None:
+    """Raise a UserError where the manifest's size is not the one that the graph takes; a free side is a name there."""
+    size = session.get_inputs()[0].shape[1:3]
+    if any(isinstance(side, int) and side != own for side, own in zip(size, bundle.size, strict=True)):
+        raise UserError(
+            f"{bundle.path / MANIFEST}: input.size is {list(bundle.size)}, the model's is {list(size)}; "
+            "export the bundle again"
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import exists
 from kd_deploy.runtime.images import SUFFIXES as IMAGE_SUFFIXES
 from kd_deploy.runtime.infer.images import infer_folder, infer_image
 from kd_deploy.runtime.infer.painter import Hud, Painter, View
@@ -82,11 +84,21 @@ def infer(
 
 
 def _check_path(path: Path, output: Path | None) -> None:
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; check the path")
-    if output is not None and output.exists() and output.samefile(path):
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()  # may it be read?
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"{path}: no such file or folder; check the path") from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); check the path and its rights"
+        ) from error
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):  # reading it might never end
+        raise UserError(f"{path}: is a device, a pipe or a socket; save what it gives to a file")
+    if output is not None and exists(output) and output.samefile(path):
         raise UserError(f"{output}: is the source itself; name another output")
-    if not path.is_dir() and path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
+    if not stat.S_ISDIR(mode) and path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES):
         raise UserError(
             f"{path}: is no folder, no image ({' '.join(IMAGE_SUFFIXES)}) and no video "
             f"({' '.join(VIDEO_SUFFIXES)}); convert it"

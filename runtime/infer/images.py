@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.files import exists
 from kd_deploy.runtime.images import SUFFIXES, is_image, read_image, write_image
 from kd_deploy.runtime.infer.painter import Painter, View
 from kd_deploy.runtime.infer.report import InferReport, Progress
 from kd_deploy.runtime.model import Model
 from kd_deploy.runtime.segment import Fit, segment
-from kd_deploy.runtime.video.opencv import quiet_opencv
+from kd_deploy.runtime.video.opencv import quiet_opencv, stderr_words
 from kd_deploy.runtime.video.source import VIDEO_SUFFIXES
 
 WRITTEN = (".png", ".jpg", ".jpeg")
+
+_DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d+ extraneous).*|Premature end of JPEG file")
+"""What libjpeg prints where it fills in what is lost; extraneous bytes, which some cameras leave, lose nothing."""
 
 
 def infer_image(
@@ -45,11 +53,14 @@ def _check_image_output(output: Path, view: View) -> None:
 def _folder_pairs(source: Path, output: Path) -> tuple[list[tuple[Path, Path]], tuple[str, ...]]:
     """Each image with the file it gives, and the names of the other files.
 
-    Names that clash, and files whose first bytes are no picture's, fail here: before anything is written.
+    Names that clash, and files that do not begin as a picture does, fail here: before anything is written.
     """
-    if output.is_file() or output.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):
+    if (exists(output) and output.is_file()) or output.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES):
         raise UserError(f"{output}: a folder of images gives a folder; name a folder")
-    files = sorted(file for file in source.iterdir() if file.is_file())
+    try:
+        files = sorted(file for file in source.iterdir() if file.is_file())
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}); check its rights") from error
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(f"{source}: holds no images ({' '.join(SUFFIXES)}); check the path")
@@ -59,10 +70,19 @@ def _folder_pairs(source: Path, output: Path) -> tuple[list[tuple[Path, Path]], 
         if target in targets:
             raise UserError(f"{image}: {targets[target].name} would be written to {target} too; rename one")
         if not is_image(image):
-            raise UserError(f"{image}: cannot be decoded as a picture; replace it or take it out")
+            _read(image)  # which says why it is none
         targets[target] = image
     skipped = tuple(file.name for file in files if file not in images)
     return [(image, target) for target, image in targets.items()], skipped
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    """A picture, (H, W, 3) uint8 BGR, that its decoder did not have to mend."""
+    with quiet_opencv(), stderr_words() as words:
+        image = read_image(file)
+    if damage := _DAMAGE.search("".join(words)):
+        raise UserError(f"{file}: is damaged ({damage[0]}); copy or download it again")
+    return image
 
 
 def _infer(
@@ -80,13 +100,13 @@ def _infer(
     seconds = 0.0
     sizes: set[tuple[int, int]] = set()
     for done, (file, target) in enumerate(pairs, 1):
-        with quiet_opencv():
-            image = read_image(file)
+        image = _read(file)
         start = time.perf_counter()
         mask = segment(model, image, fit)
         seconds += time.perf_counter() - start
         sizes.add((image.shape[0], image.shape[1]))
-        write_image(target, mask if painter.view == "mask" else painter(image, mask))
+        with quiet_opencv():
+            write_image(target, mask if painter.view == "mask" else painter(image, mask))
         progress(done, len(pairs))
     return InferReport(
         source=str(source),

@@ -13,7 +13,7 @@ import cv2
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.video.live import PATIENCE, LiveVideo
-from kd_deploy.runtime.video.opencv import file_backend, quiet_opencv
+from kd_deploy.runtime.video.opencv import file_backend, opencv_name, quiet_opencv, utf8
 from kd_deploy.runtime.video.reader import Video
 from kd_deploy.runtime.video.source import Source, parse_source
 
@@ -32,7 +32,8 @@ def read_video(path: Path) -> Iterator[Video]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such video file; check the path")
-    with quiet_opencv(), _released(cv2.VideoCapture(str(path), file_backend())) as capture:
+    name = opencv_name(path)
+    with quiet_opencv(), _released(cv2.VideoCapture(name, file_backend())) as capture:
         yield Video(str(path), capture)
 
 
@@ -91,13 +92,13 @@ def _capture(source: Source) -> Any:
         device: int | str = int(source.target) if source.target.isdigit() else source.target
         return cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
     if source.kind == "pipeline":
-        return cv2.VideoCapture(source.target, cv2.CAP_GSTREAMER)
+        return cv2.VideoCapture(utf8(source.target), cv2.CAP_GSTREAMER)
     timeouts = (
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_SECONDS * 1000),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(PATIENCE * 1000)),
     )
     with _environment(_FFMPEG_OPTIONS, "rtsp_transport;tcp"):
-        return cv2.VideoCapture(source.target, file_backend(), timeouts)
+        return cv2.VideoCapture(utf8(source.target), file_backend(), timeouts)
 
 
 @contextmanager

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import cv2
 
+from kd_deploy.runtime.errors import UserError
 
 _SILENT = 0  # LOG_LEVEL_SILENT, which OpenCV 4 has no name for
+
+_PIPE = 1 << 16
+"""Bytes that a pipe of Linux holds."""
 
 
 @contextmanager
@@ -40,6 +46,53 @@ def no_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def stderr_words() -> Iterator[list[str]]:
+    """Take what libraries print on file descriptor 2: it is in the list once the block has ended.
+
+    On Windows, which has no pipes that never block, the list stays empty.
+    """
+    words: list[str] = []
+    if sys.platform == "win32":
+        with no_stderr():
+            yield words
+        return
+    reader, writer = os.pipe()
+    for end in (reader, writer):
+        os.set_blocking(end, False)  # what a full pipe does not take is lost
+    kept = os.dup(2)
+    try:
+        os.dup2(writer, 2)
+        yield words
+    finally:
+        os.dup2(kept, 2)
+        with suppress(BlockingIOError):  # nothing was printed
+            words.append(os.read(reader, _PIPE).decode(errors="replace"))
+        for descriptor in (kept, reader, writer):
+            os.close(descriptor)
+
+
+def opencv_name(path: Path) -> str:
+    """The name under which OpenCV finds a file; without a slash FFmpeg takes what stands before a colon for a protocol.
+
+    Raises:
+        UserError: the name is not UTF-8.
+    """
+    return utf8(str(path)) if path.is_absolute() else f".{os.sep}{utf8(str(path))}"
+
+
+def utf8(name: str) -> str:
+    """A name for OpenCV, which wants UTF-8 in every locale and ends the process over anything else.
+
+    Raises:
+        UserError: the bytes that were given on the command line are no UTF-8.
+    """
+    try:
+        return os.fsencode(name).decode()
+    except UnicodeError as error:
+        raise UserError(f"{name}: is not UTF-8, which OpenCV needs for videos; rename it") from error
 
 
 def file_backend() -> int:

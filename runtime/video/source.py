@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from kd_deploy.runtime.errors import MissingComponentError, UserError
+from kd_deploy.runtime.files import exists
 from kd_deploy.runtime.video.opencv import has_gstreamer
 
 Kind = Literal["path", "camera", "url", "pipeline"]
@@ -53,18 +54,23 @@ class Source:
 def parse_source(text: str) -> Source:
     """Tell a camera (`0`, `/dev/video1`), an address (rtsp, http), a pipeline (`a ! b`) and a path apart.
 
+    What lies on the disk under that name is a path, unless it is called as a camera is: a file `0` is given as `./0`.
     Without GStreamer a pipeline that starts at a file, an RTSP address or a V4L2 camera falls back to that, with a
-    `note`; a file that is called `0` is given as `./0`.
+    `note`.
 
     Raises:
-        UserError: an address of an unknown scheme, or a pipeline without an appsink.
+        UserError: nothing at all, an address of an unknown scheme, or a pipeline without an appsink.
         MissingComponentError: a pipeline that needs GStreamer, which this OpenCV lacks.
     """
     name = mask_passwords(text)
+    if not text:
+        raise UserError("SOURCE: is empty; name a file, a folder, a camera, an address or a pipeline")
+    if re.fullmatch(r"[0-9]{1,3}|/dev/video[0-9]+", text):
+        return Source("camera", text, f"camera {text}")
+    if exists(text):
+        return Source("path", text, text)
     if " ! " in text:
         return _pipeline(text, name)
-    if text.isdigit() or re.fullmatch(r"/dev/video\d+", text):
-        return Source("camera", text, f"camera {text}")
     scheme, address, rest = text.partition("://")
     if not address:
         return Source("path", text, text)

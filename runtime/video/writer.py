@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import atomic_file
-from kd_deploy.runtime.video.opencv import file_backend, no_stderr, quiet_opencv
+from kd_deploy.runtime.video.opencv import file_backend, no_stderr, opencv_name, quiet_opencv
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 """The codec by the output's suffix: MPEG-4 part 2 is fast and every player but a browser knows it, VP8 plays in
@@ -23,6 +24,9 @@ On two cores mp4v takes 1.1 ms a frame of 360x480, VP8 41 and VP9 212, release i
 docs/results/video_codecs.md). H.264 and AV1 do not open in pip's OpenCV, and OpenCV hands libvpx no speed option
 (opencv#24570).
 """
+
+_MOST_TICKS = 65535
+"""A second of MPEG-4 has at most so many; OpenCV counts them in powers of ten for a rate that is no whole number."""
 
 
 class VideoWriter:
@@ -38,7 +42,8 @@ class VideoWriter:
         self.frames = 0
         self.codec: str | None = None
         self.size: tuple[int, int] | None = None
-        self._path, self._temporary, self._fps = path, temporary, fps
+        self._path, self._temporary = path, opencv_name(temporary)
+        self._fps = round(fps, int(math.log10(_MOST_TICKS / fps)))
         self._writer: Any = None
 
     def write(self, frame: NDArray[np.uint8]) -> None:
@@ -70,9 +75,7 @@ class VideoWriter:
         codec = CODECS[self._path.suffix.lower()]
         fourcc, width_height = cv2.VideoWriter.fourcc(*codec), (size[1], size[0])
         with no_stderr():
-            self._writer = cv2.VideoWriter(
-                str(self._temporary), file_backend(), fourcc, self._fps, width_height
-            )
+            self._writer = cv2.VideoWriter(self._temporary, file_backend(), fourcc, self._fps, width_height)
         if not self._writer.isOpened():
             raise UserError(
                 f"{self._path}: OpenCV cannot write a {size[1]}x{size[0]} {codec} video at {self._fps:g} frames/s "
@@ -88,7 +91,7 @@ class VideoWriter:
         """Open the file again: OpenCV reports no failed write."""
         if not self.frames:
             raise UserError(f"{self._path}: no frame to write; check the source")
-        if not cv2.VideoCapture(str(self._temporary), file_backend()).isOpened():
+        if not cv2.VideoCapture(self._temporary, file_backend()).isOpened():
             raise UserError(f"{self._path}: could not be written to its end; free space on the disk")
 
 
@@ -123,10 +126,11 @@ def write_video(path: Path, fps: float) -> Iterator[VideoWriter]:
     there was none before, and the KeyboardInterrupt goes on.
 
     Raises:
-        UserError: `path` has another suffix than `CODECS`, cannot be opened for writing, or the disk is full.
+        UserError: `path` has another suffix than `CODECS`, is not UTF-8, or cannot be written, or the disk is full.
     """
     if path.suffix.lower() not in CODECS:
         raise UserError(f"{path}: a video is written as {' or '.join(CODECS)}; name such a file")
+    opencv_name(path)
     interrupt: KeyboardInterrupt | None = None
     with quiet_opencv(), atomic_file(path) as temporary:
         writer = VideoWriter(path, temporary, fps)

@@ -200,7 +200,9 @@ def test_an_unknown_backend_is_1(deeplab: Any, camvid: Path, video: Path, tmp_pa
     ):
         outcome = kd(*command, "--backend", "onnx")
         assert outcome.code == 1
-        assert outcome.error.startswith("backend: no 'onnx'; choose one of onnxruntime-cpu, onnxruntime-cuda, ")
+        assert outcome.error.startswith(
+            "backend: no 'onnx'; choose one of onnxruntime-cpu, onnxruntime-cuda, "
+        )
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -302,4 +304,4 @@ def test_a_full_disk_loses_nothing(deeplab: Any, tmp_path: Path) -> None:
     assert out == ""
     checkpoint = tmp_path / "run" / "checkpoints" / "best.pt"
     assert err.splitlines()[-1].startswith(f"error: {checkpoint}: cannot be written (File too large); free")
-    assert not list(checkpoint.parent.iterdir())
+    assert not list(checkpoint.parent.glob("*"))

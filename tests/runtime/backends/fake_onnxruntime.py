@@ -95,6 +95,10 @@ class InferenceSession:
     def get_providers(self) -> list[str]:
         return [CPU] if self.gpu.lacks else [CUDA, CPU]
 
+    def get_inputs(self) -> list[Any]:
+        inputs: list[Any] = self._real.get_inputs()
+        return inputs
+
     def disable_fallback(self) -> None:
         self.fallback = False
 
