@@ -70,11 +70,14 @@ def benchmark(
     from kd_deploy.runtime.benchmark.opening import configurations, open_all
     from kd_deploy.runtime.benchmark.results import benchmark_bundle
     from kd_deploy.runtime.bundle import Bundle
+    from kd_deploy.runtime.errors import UserError
 
     if fastest and (against or boundaries or video):
         raise click.UsageError(
             "--fastest times frame to mask alone; leave --against, --boundary and --video out"
         )
+    if video and not video.is_file():
+        raise UserError(f"{video}: no such video file; check the path")
     opened = Bundle.open(bundle)
     if fastest:
         with _progress() as progress:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from kd_deploy.runtime.behind import behind
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.frames import Frame
@@ -198,15 +199,20 @@ def _judge(
     """Score the masks and compare the scores with the thresholds."""
     agreed, before, after = Score(class_names), Score(class_names), Score(class_names)
     worst: list[Pair] = []
-    for frame, right, mask in masks:
-        _check_size(frame, right)
-        check_ids(right, len(class_names), f"{frame.name}: the reference's mask")
+
+    def score(frame: Frame, right: Mask, mask: Mask) -> None:
         agreed.update(right, mask, frame.name)
         if frame.label is not None:
             before.update(frame.label, right, frame.name)
             after.update(frame.label, mask, frame.name)
-        pair = Pair(frame, right, mask, _agreement_of((frame, right, mask)))
-        worst = sorted([*worst, pair], key=lambda pair: pair.agreement)[:_KEPT]
+
+    with behind(score) as score_behind:
+        for frame, right, mask in masks:
+            _check_size(frame, right)
+            check_ids(right, len(class_names), f"{frame.name}: the reference's mask")
+            score_behind(frame, right, mask)
+            pair = Pair(frame, right, mask, _agreement_of((frame, right, mask)))
+            worst = sorted([*worst, pair], key=lambda pair: pair.agreement)[:_KEPT]
 
     agreement, reference_scores, scores = agreed.result(), before.result(), after.result()
     if agreement.pixel_accuracy is None:

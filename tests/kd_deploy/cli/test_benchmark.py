@@ -110,6 +110,8 @@ def test_a_video_boundary_without_a_file_is_1(tiny: Bundle, kd: Any) -> None:
     outcome = kd("benchmark", tiny.path, "--boundary", "video")
     assert outcome.code == 1
     assert outcome.error == "--boundary video: needs a file; name one with --video FILE"
+    outcome = kd("benchmark", tiny.path, "--video", "gone.mp4")  # before anything is timed
+    assert (outcome.code, outcome.error) == (1, "gone.mp4: no such video file; check the path")
 
 
 def test_a_jetsons_power_and_clocks_stand_below_the_table(
