@@ -24,6 +24,7 @@ import argparse
 import ast
 import json
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -51,18 +52,21 @@ from graphs import (
     session_options,
 )
 from tails import FACTOR, reference, resize_then_argmax, tails
-from timing import describe, interleaved, positive, say, table, write_results
+from timing import describe, interleaved, milliseconds, positive, say, table, write_results
 
 from kd_deploy.data.scenes import draw_scene
 from kd_deploy.runtime.bundle import Bundle
 
 CPU = torch.device("cpu")
 SESSION = "plain's session"
+REST = 0.1
+"""Seconds before each call: the threads of the session before it spin on for a while."""
+
 FRAMES = 3
 """Scenes that are timed in turn."""
 
 PARTS = {
-    "segmenter.network.encoder": "encoder",
+    "encoder": "encoder",
     "segmenter.network.decoder.aspp.0": "ASPP",
     "segmenter.network": "decoder and head",
     "head": "decoder and head",
@@ -148,9 +152,9 @@ def frame_to_mask(
     agreement = {name: 100 * float((mask == masks["fp32"]).mean()) for name, mask in masks.items()}
     samples: dict[str, list[float]] = defaultdict(list)
     for number in range(arguments.repeats):
-        calls = {name: partial(way, frames[number % FRAMES]) for name, way in ways.items()}
-        for name, times in interleaved(calls, 1, CPU).items():
-            samples[name] += times
+        for name, way in ways.items():
+            time.sleep(REST)
+            samples[name].append(milliseconds(partial(way, frames[number % FRAMES]), CPU))
     middle = {name: median(times) for name, times in samples.items()}
     rows = []
     for name in ways:

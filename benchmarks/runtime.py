@@ -51,7 +51,7 @@ BACKENDS = ("onnxruntime-cpu", "openvino")
 REST = 0.1
 """Seconds before each call: threads of the library before it spin on for a while."""
 
-VIDEO_FRAMES, VIDEO_ROUNDS, STARTS = 60, 3, 7
+VIDEO_FRAMES, VIDEO_ROUNDS, STARTS = 40, 3, 7
 
 Samples = dict[str, list[float]]
 
@@ -164,7 +164,7 @@ def plain_frame(bundle: Bundle, threads: int) -> Callable[[Any], Any]:
         assert isinstance(reference, TorchModel)
         segmenter, file = reference._graph.segmenter, Path(folder, "plain.onnx")
         norm = [(values.flatten() / 255).numpy() for values in (segmenter.mean, segmenter.std)]
-        write_plain(plain(segmenter), file, bundle.size, upsampled=False)
+        write_plain(plain(segmenter.eval()), file, bundle.size, upsampled=False)
         return partial(plain_way, open_session(file, session_options(threads)), resize_then_argmax, *norm)
 
 

@@ -63,7 +63,8 @@ class OpenVino(Model):
         return masks
 
     def _run_into(self, frames: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
-        # Both are read and written where they lie.
+        # Both are read and written where they lie; what may not be written, OpenVINO does not even read.
+        frames = frames if frames.flags.writeable else frames.copy()
         self._request.set_input_tensor(self._tensor(frames, shared_memory=True))
         self._request.set_output_tensor(self._tensor(masks, shared_memory=True))
         self._request.infer()

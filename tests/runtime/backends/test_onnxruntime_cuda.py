@@ -95,6 +95,9 @@ def test_a_free_size_has_no_cuda_graph(own_bundle: Path, gpu: fake.FakeGpu) -> N
         model.run(np.zeros((1, *Bundle.open(own_bundle).size, 3), np.uint8))
     assert gpu.sessions[0].provider_options["enable_cuda_graph"] == "0"
     assert not gpu.sessions[0].graphs
+    gpu.needs_cpu = True
+    with open_model(own_bundle, backend="onnxruntime-cuda") as model:
+        assert "2 nodes on the CPU (Shape)" in model.describe().device
 
 
 def test_a_damaged_file_is_no_missing_component(own_bundle: Path, gpu: fake.FakeGpu) -> None:

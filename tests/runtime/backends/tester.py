@@ -33,6 +33,9 @@ def keeps_the_contract(
                 UserError, match=rf"^out: expected contiguous, writeable uint8 \(2, {height}, "
             ):
                 model.run(frames, unfit)
+        locked = frames.copy()
+        locked.flags.writeable = False  # as np.frombuffer gives
+        assert (model.run(locked) == masks).mean() > agreement
         flipped = frames[:, :, ::-1]  # a view that is not contiguous
         assert (model.run(flipped) == model.run(flipped.copy())).all()
         what = model.describe()
