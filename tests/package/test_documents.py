@@ -61,6 +61,7 @@ def test_the_readme_shows_commands() -> None:
         "parity",
         "benchmark",
         "infer",
+        "doctor",
     } == names
     with pytest.raises(click.NoSuchOption):
         parse(["export", "run", "-o", "bundle", "--no-such-option"])
