@@ -41,7 +41,9 @@ def segment_batch(model: Model, images: Sequence[Image], fit: Fit = "resize") ->
     if model.size is None:
         return [model.run(image[None])[0] for image in images]
     bring, back = (letterbox, labels_from_letterbox) if fit == "letterbox" else (to_size, labels_to_size)
-    masks = model.run(np.stack([bring(image, model.size) for image in images]))
+    with model.guarded(len(images)):
+        frames = np.stack([bring(image, model.size) for image in images])
+    masks = model.run(frames)
     return [back(mask, image.shape[:2]) for mask, image in zip(masks, images, strict=True)]
 
 

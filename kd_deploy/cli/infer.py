@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,7 @@ HELP = """Segment SOURCE and write OUT, show it, or both.
 
 SOURCE is an image, a folder of images, a video, a camera (0, /dev/video1), an address (rtsp://, http://) or a
 GStreamer pipeline ('nvarguscamerasrc ! ... ! appsink drop=true max-buffers=1 sync=false'). A live source ends with
-Ctrl-C, q in its window, or --frames; OUT is complete then.
+Ctrl-C, q in its window, or --frames; OUT is complete then. One that falls silent is a failure, exit code 1.
 """
 
 
@@ -102,13 +103,15 @@ def infer(
     parsed = parse_source(source)
     if parsed.note:
         click.echo(_printable(parsed.note), err=True)
+    if not parsed.is_video and (hud is not None or workers is not None):
+        raise UserError(f"{parsed.name}: only a video has a --hud or takes --workers; leave them out")
     with ExitStack() as stack:
         screen = stack.enter_context(open_window(f"kd-deploy: {parsed.name}")) if show else None
         opened = Bundle.open(bundle)
         count = workers or workers_for(parsed, backend)
         models = stack.enter_context(open_models(opened, count, backend=backend, precision=precision))
         progress = stack.enter_context(Progress(Path(parsed.name).name, None))
-        stack.enter_context(_terminate_as_interrupt())
+        stack.enter_context(_end_at_a_signal())
         interrupt: Interrupted | None = None
         try:
             report = run_inference(
@@ -133,6 +136,9 @@ def infer(
     _warn(report)
     if interrupt is not None:
         raise interrupt
+    if report.ended:
+        written = "" if output is None else f"; {output} holds what came before"
+        raise UserError(f"{report.ended}; check that the source is on{written}")
 
 
 def _print(report: InferReport) -> None:
@@ -162,8 +168,6 @@ def _warn(report: InferReport) -> None:
         lines.append(f"{line}; it announced {report.frames + report.failed}")
     elif report.corrupt:
         lines.append(f"{report.source}: reading failed {report.corrupt} times and went on")
-    if report.ended:
-        lines.append(report.ended)
     if report.skipped:
         lines.append(f"{report.source}: no pictures, left out: {', '.join(report.skipped)}")
     for line in lines:
@@ -171,13 +175,25 @@ def _warn(report: InferReport) -> None:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (systemd, docker stop) ends as Ctrl-C does: the file is finished first."""
+def _end_at_a_signal() -> Iterator[None]:
+    """SIGTERM (systemd, docker stop) ends as Ctrl-C does: the file is finished first, whatever signals follow."""
+    asked = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise KeyboardInterrupt
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heeded = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN
+    ]
+    previous = {number: signal.signal(number, end) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -97,6 +97,8 @@ def opencv() -> Finding:
     def try_it(cv2: ModuleType) -> Finding:
         import numpy as np
 
+        from kd_deploy.runtime.video.opencv import build_options
+
         picture = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
         done, data = cv2.imencode(".png", picture)
         right = done and bool((cv2.imdecode(data, cv2.IMREAD_COLOR) == picture).all())
@@ -107,17 +109,6 @@ def opencv() -> Finding:
         return Finding("opencv", state, cv2.__version__, _build_line(built), reason, facts=facts)
 
     return imported("opencv", "cv2", try_it)
-
-
-def build_options(information: str) -> dict[str, str]:
-    """gui, ffmpeg, gstreamer and v4l of `cv2.getBuildInformation()`; "" is no."""
-    keys = {"gui": "GUI", "ffmpeg": "FFMPEG", "gstreamer": "GStreamer", "v4l": "v4l/v4l2"}
-    found = {}
-    for key, title in keys.items():
-        match = re.search(rf"^[ ]*{title}:[ ]*(.*?)[ ]*$", information, re.MULTILINE)
-        value = match[1] if match else ""
-        found[key] = "" if value.partition(" ")[0] in ("NO", "NONE") else value
-    return found
 
 
 def _build_line(built: dict[str, str]) -> str:

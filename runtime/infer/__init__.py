@@ -72,7 +72,7 @@ def infer(
     path = Path(source.target) if source.kind == "path" else None
     if path is not None:
         _check_path(path, output)
-    if path is None or (source.is_video and not path.is_dir()):
+    if path is None or source.is_video:
         return infer_video(models, source, output, painter, fit, hud, screen, frames, report)
     if output is None or screen is not None or frames is not None:
         raise UserError(

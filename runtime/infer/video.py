@@ -50,6 +50,7 @@ def infer_video(
     """
     start = perf_counter()
     interrupted, meter = False, Meter()
+    ended: str | None = None
     with ExitStack() as stack:
         video = stack.enter_context(open_video(source))
         if video.live:
@@ -63,6 +64,8 @@ def infer_video(
                 if not show(shot, mask):
                     break
                 progress(meter.frames, total)
+            else:
+                ended = None if meter.frames == frames else video.ended
         except KeyboardInterrupt:
             if not (video.live and meter.frames):
                 raise
@@ -88,7 +91,7 @@ def infer_video(
         live=video.live,
         dropped=video.dropped,
         corrupt=video.corrupt,
-        ended=video.ended,
+        ended=ended,
         latency_p50_ms=meter.latency_ms(50),
         latency_p99_ms=meter.latency_ms(99),
     )

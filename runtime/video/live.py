@@ -12,6 +12,7 @@ import numpy as np
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.segment import to_size
+from kd_deploy.runtime.video.pipeline import wait_past_interrupts
 from kd_deploy.runtime.video.reader import Image, Shot, VideoInfo, describe
 
 PATIENCE = 5.0
@@ -54,6 +55,7 @@ class LiveVideo:
         self._name, self._capture, self._patience = name, capture, patience
         self._changed = threading.Condition()
         self._stopped = False
+        self._grabbed = threading.Event()
         self._newest: Shot | None = None
         self._error: BaseException | None = None
         first = self._read()
@@ -86,10 +88,9 @@ class LiveVideo:
             self._changed.notify_all()
 
     def close(self) -> bool:
-        """Stop grabbing; whether the thread ended, so that the capture may be released."""
+        """Stop grabbing, past every further Ctrl-C; whether it ended, so that the capture may be released."""
         self.stop()
-        self._thread.join(self._patience + 1)
-        return not self._thread.is_alive()
+        return wait_past_interrupts(self._grabbed, self._patience + 1)
 
     def _take(self) -> Shot | None:
         with self._changed:
@@ -116,6 +117,7 @@ class LiveVideo:
             with self._changed:
                 self._end()
                 self._changed.notify_all()
+            self._grabbed.set()
 
     def _end(self) -> None:
         """Say why there are no more frames, unless it was asked for."""

@@ -102,9 +102,20 @@ def file_backend() -> int:
 
 def has_gstreamer() -> bool:
     """Whether this OpenCV was built with GStreamer: pip's never is, the one of Ubuntu and JetPack is."""
-    return re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
+    return bool(build_options(cv2.getBuildInformation())["gstreamer"])
 
 
 def has_windows() -> bool:
     """Whether this OpenCV was built with a window system: opencv-python-headless is not."""
-    return re.search(r"GUI:\s+NONE", cv2.getBuildInformation()) is None
+    return bool(build_options(cv2.getBuildInformation())["gui"])
+
+
+def build_options(information: str) -> dict[str, str]:
+    """gui, ffmpeg, gstreamer and v4l of `cv2.getBuildInformation()`; "" is no."""
+    keys = {"gui": "GUI", "ffmpeg": "FFMPEG", "gstreamer": "GStreamer", "v4l": "v4l/v4l2"}
+    found = {}
+    for key, title in keys.items():
+        match = re.search(rf"^[ ]*{title}:[ ]*(.*?)[ ]*$", information, re.MULTILINE)
+        value = match[1] if match else ""
+        found[key] = "" if value.partition(" ")[0] in ("NO", "NONE") else value
+    return found

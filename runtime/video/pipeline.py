@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from queue import SimpleQueue
+from time import monotonic
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -30,23 +32,37 @@ def in_order(
     """What the workers make of `items`, in the order of `items`; each worker has a thread of its own.
 
     A worker that is free takes the next item, so a slow one holds up nobody but the consumer. What `items` or a worker
-    raises comes out at the consumer, in its place; leaving the block stops and joins the threads (an `items` that
-    blocks must be stopped before).
+    raises comes out at the consumer, in its place; leaving the block stops the threads and waits for them, past every
+    further Ctrl-C, because what they use is closed next (an `items` that blocks must be stopped before).
 
     Args:
         workers: functions of one item; none is called from two threads.
         depth: items that may be taken before the consumer has the result, by default two a worker.
     """
     stage: _Stage[T, R] = _Stage(items, depth or 2 * len(workers))
-    threads = [threading.Thread(target=stage.work, args=(worker,)) for worker in workers]
+    ends = [threading.Event() for _ in workers]
+    threads = [threading.Thread(target=stage.work, args=task) for task in zip(workers, ends, strict=True)]
     for thread in threads:
         thread.start()
     try:
         yield stage.results()
     finally:
         stage.stop(len(threads))
-        for thread in threads:
+        for thread, end in zip(threads, ends, strict=True):
+            wait_past_interrupts(end)
             thread.join()
+
+
+def wait_past_interrupts(end: threading.Event, seconds: float = math.inf) -> bool:
+    """Wait for the end of a thread's work, whatever Ctrl-C says meanwhile; whether it came.
+
+    For an event, because until Python 3.13 a `Thread.join` that Ctrl-C breaks marks a thread that runs as ended.
+    """
+    deadline = monotonic() + seconds
+    while not end.is_set() and (left := deadline - monotonic()) > 0:
+        with suppress(KeyboardInterrupt):
+            end.wait(min(left, 1))  # the longest wait has a limit of its own
+    return end.is_set()
 
 
 class _Stage(Generic[T, R]):
@@ -59,15 +75,18 @@ class _Stage(Generic[T, R]):
         self._pending: SimpleQueue[Future[R] | None] = SimpleQueue()  # None: no more
         self._over = False
 
-    def work(self, function: Callable[[T], R]) -> None:
-        """Take items and leave results until there are no more."""
-        while (taken := self._take()) is not None:
-            item, result = taken
-            try:
-                result.set_result(function(item))
-            except BaseException as error:
-                self._over = True
-                result.set_exception(error)
+    def work(self, function: Callable[[T], R], end: threading.Event) -> None:
+        """Take items and leave results until there are no more; then set `end`."""
+        try:
+            while (taken := self._take()) is not None:
+                item, result = taken
+                try:
+                    result.set_result(function(item))
+                except BaseException as error:
+                    self._over = True
+                    result.set_exception(error)
+        finally:
+            end.set()
 
     def _take(self) -> tuple[T, Future[R]] | None:
         """The next item and the place of its result."""

@@ -47,8 +47,9 @@ class Source:
 
     @property
     def is_video(self) -> bool:
-        """Whether it is no path, or a path that is called as a video is."""
-        return self.kind != "path" or Path(self.target).suffix.lower() in VIDEO_SUFFIXES
+        """Whether it is no path, or a path that is called as a video is and no folder."""
+        path = Path(self.target)
+        return self.kind != "path" or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir())
 
 
 def parse_source(text: str) -> Source:

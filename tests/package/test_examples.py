@@ -90,15 +90,46 @@ def unit() -> configparser.RawConfigParser:
     return parser
 
 
+def script(unit: configparser.RawConfigParser) -> str:
+    """What systemd hands to the shell."""
+    program, option, text = shlex.split(unit["Service"]["ExecStart"])
+    assert (program, option) == ("/bin/sh", "-c")
+    return text.replace("$$", "$").replace("%%", "%")
+
+
 def test_the_units_commands_parse(
     unit: configparser.RawConfigParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kd_deploy.runtime.video.source.has_gstreamer", lambda: True)
-    for key in ("ExecStartPre", "ExecStart"):
-        program, *words = shlex.split(unit["Service"][key])
-        assert program == "/opt/kd-deploy/venv/bin/kd-deploy"
-        parse(words)
-    assert parse_source(words[2]).kind == "pipeline"
+    for line in script(unit).split("&&"):
+        words = shlex.split(line.replace("exec ", ""))
+        assert words[0] == "/opt/kd-deploy/venv/bin/kd-deploy"
+        parse(words[1:])
+    assert parse_source(words[3]).kind == "pipeline"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /bin/sh")
+@pytest.mark.parametrize(("gate", "frames"), [(4, 0), (0, 0), (0, 1)])
+def test_the_units_gate_and_camera_end_as_systemd_is_told(
+    unit: configparser.RawConfigParser, tmp_path: Path, gate: int, frames: int
+) -> None:
+    """With a program that notes its arguments and ends with the code that is asked for."""
+    program = tmp_path / "kd-deploy"
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/$1\n[ "$1" = parity ] && exit {gate}\nexit {frames}\n'
+    )
+    program.chmod(0o755)
+    text = script(unit).replace("/opt/kd-deploy/venv/bin/kd-deploy", str(program))
+    done = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (gate or frames, "")
+    assert (tmp_path / "infer").exists() == (gate == 0)
+    if gate == 0:
+        words = (tmp_path / "infer").read_text().splitlines()
+        assert words[2].startswith("nvarguscamerasrc sensor-id=0 ! ")
+        assert re.fullmatch(r"street-\d{8}-\d{6}\.mp4", words[words.index("-o") + 1])
+    assert "ExecStartPre" not in unit["Service"]  # RestartPreventExitStatus does not look at it
+    assert unit["Service"]["Restart"] == "always"
+    assert str(gate) in unit["Service"]["RestartPreventExitStatus"].split() or gate == 0
 
 
 def test_the_unit_keeps_the_gpu_and_the_camera(unit: configparser.RawConfigParser) -> None:

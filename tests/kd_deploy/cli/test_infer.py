@@ -13,7 +13,9 @@ from typing import Any
 import cv2
 import pytest
 
+from kd_deploy.cli.infer import _end_at_a_signal
 from kd_deploy.runtime.video import read_video
+from kd_deploy.runtime.video.live import LiveVideo
 from tests.kd_deploy.cli.conftest import start
 from tests.runtime.video.clips import Camera, damage, grey, write_moving
 
@@ -107,6 +109,56 @@ def test_ctrl_c_on_a_camera_prints_the_summary_and_is_130(
     assert "1 frames" in outcome.out
     with read_video(tmp_path / "out.mp4") as written:
         assert len(list(written)) >= 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_camera_that_falls_silent_is_1_after_the_summary(
+    deeplab: Any, camera: Camera, tmp_path: Path, kd: Any, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    monkeypatch.setattr(
+        "kd_deploy.runtime.video.open.LiveVideo", lambda name, capture: LiveVideo(name, capture, 0.2)
+    )
+    output = tmp_path / "out.mp4"
+    outcome = kd("infer", deeplab.bundle, "0", "-o", output, *(["--json"] if as_json else []))
+    ended = "camera 0: gave no frame for 0.2 s: ended"
+    assert outcome.code == 1
+    assert outcome.err.splitlines() == [
+        f"error: {ended}; check that the source is on; {output} holds what came before"
+    ]
+    if as_json:
+        assert json.loads(outcome.out)["ended"] == ended
+    else:
+        assert outcome.out.startswith(f"{output}: ")
+    with read_video(output) as written:
+        assert len(list(written)) >= 1
+
+
+@pytest.mark.parametrize("options", [("--workers", 4), ("--workers", 1), ("--hud",), ("--no-hud",)])
+@pytest.mark.parametrize("name", ["a.png", "folder", "drive.mp4"])
+def test_what_only_videos_have_is_refused_for_pictures_before_any_work(
+    tmp_path: Path, kd: Any, name: str, options: tuple[Any, ...]
+) -> None:
+    for folder in ("folder", "drive.mp4"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "a.png"), grey(1))
+    outcome = kd("infer", tmp_path / "no_bundle", tmp_path / name, "-o", tmp_path / "out", *options)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.error.startswith(f"{tmp_path / name}: only a video has a --hud or takes --workers")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_only_the_first_signal_interrupts(number: signal.Signals) -> None:
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    tidied = False
+    with pytest.raises(KeyboardInterrupt), _end_at_a_signal():
+        try:
+            signal.raise_signal(number)
+        finally:
+            for again in (signal.SIGINT, signal.SIGTERM):
+                signal.raise_signal(again)
+            tidied = True
+    assert tidied
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @UNIX

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from kd_deploy.runtime.doctor.finding import BROKEN, FOUND, MISSING, WORKS, Finding
-from kd_deploy.runtime.doctor.libraries import build_options
 
 Shim = Callable[[str, str], None]
 Run = Callable[[str], Finding]
@@ -27,13 +26,6 @@ General configuration for OpenCV 4.8.0 =====================================
       avcodec:                   YES (58.134.100)
     GStreamer:                   YES (1.20.3)
     v4l/v4l2:                    YES (linux/videodev2.h)
-"""
-HEADLESS = """
-  GUI:                           NONE
-
-  Video I/O:
-    FFMPEG:                      YES
-    GStreamer:                   NO
 """
 
 
@@ -97,17 +89,6 @@ def test_a_numpy_that_multiplies_wrongly(shim: Shim, check: Run) -> None:
         "def eye(size, dtype): return Eye()\n",
     )
     assert check("numpy").reason == "a product of two matrices is wrong"
-
-
-def test_what_an_opencv_was_built_with() -> None:
-    assert build_options(JETSON) == {
-        "gui": "GTK3",
-        "ffmpeg": "YES",
-        "gstreamer": "YES (1.20.3)",
-        "v4l": "YES (linux/videodev2.h)",
-    }
-    assert build_options(HEADLESS) == {"gui": "", "ffmpeg": "YES", "gstreamer": "", "v4l": ""}
-    assert build_options(cv2.getBuildInformation())["ffmpeg"] == "YES"
 
 
 def test_the_training_side(shim: Shim, check: Run) -> None:

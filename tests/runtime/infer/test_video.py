@@ -214,6 +214,25 @@ def test_a_camera_that_is_unplugged_ends_with_its_reason(
     assert len(brightness(tmp_path / "out.mp4")) == 1
 
 
+def test_what_ends_by_its_limit_or_its_window_did_not_fail(
+    tmp_path: Path, camera: Camera, palette: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the camera is silent by then."""
+    monkeypatch.setattr(
+        "kd_deploy.runtime.video.open.LiveVideo", lambda name, capture: LiveVideo(name, capture, 0.05)
+    )
+
+    class Slow(Screen):
+        def show(self, picture: NDArray[np.uint8]) -> bool:
+            time.sleep(0.3)
+            return super().show(picture)
+
+    for options in ({"screen": Slow(), "frames": 1}, {"screen": Slow(enough=1)}):
+        camera.waiting.put(grey(20))
+        report = infer(Level(), "0", None, **options, **palette)
+        assert (report.frames, report.ended) == (1, None)
+
+
 def test_pictures_are_neither_shown_nor_cut(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), grey(1))
     for options in ({"screen": Screen()}, {"frames": 3}):

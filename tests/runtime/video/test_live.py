@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,3 +113,28 @@ def test_what_the_driver_raises_comes_out_where_the_frames_do() -> None:
         pytest.raises(RuntimeError, match="driver"),
     ):
         list(video)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows has no pthread_kill")
+def test_ctrl_c_while_it_closes_still_waits_for_the_driver() -> None:
+    main, held = threading.main_thread().ident, threading.Event()
+    assert main is not None
+    camera = Camera(grey(1))
+    video = LiveVideo("camera 0", camera)
+    reading = threading.Event()
+
+    def read() -> tuple[bool, None]:
+        reading.set()
+        held.wait(10)
+        return False, None
+
+    camera.read = read  # type: ignore[method-assign]
+    assert reading.wait(5)
+    for seconds in (0.1, 0.2):
+        threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT)).start()
+    threading.Timer(0.4, held.set).start()
+    try:
+        assert video.close()
+    except KeyboardInterrupt:
+        pytest.fail("Ctrl-C broke the wait")
+    assert held.is_set()

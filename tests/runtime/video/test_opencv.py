@@ -10,8 +10,17 @@ import cv2
 import pytest
 
 from kd_deploy.runtime.video import write_video
-from kd_deploy.runtime.video.opencv import has_gstreamer, has_windows
+from kd_deploy.runtime.video.opencv import build_options, has_gstreamer, has_windows
+from tests.runtime.doctor.test_libraries import JETSON
 from tests.runtime.video.clips import grey, write_avi
+
+HEADLESS = """
+  GUI:                           NONE
+
+  Video I/O:
+    FFMPEG:                      YES
+    GStreamer:                   NO
+"""
 
 
 def test_opencv_and_ffmpeg_stay_silent(tmp_path: Path) -> None:
@@ -52,11 +61,18 @@ def test_opencv_gets_its_log_level_back(tmp_path: Path) -> None:
 
 
 def test_build_information_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines of Ubuntu's OpenCV 4.6 and of pip's headless one."""
-    ubuntu = (
-        "  GUI:                           GTK3\n  Video I/O:\n    GStreamer:                   YES (1.20.3)\n"
-    )
-    headless = "  GUI:                           NONE\n  Video I/O:\n    GStreamer:                   NO\n"
-    for text, has in ((ubuntu, True), (headless, False)):
+    """Lines of a Jetson's OpenCV and of pip's headless one."""
+    for text, has in ((JETSON, True), (HEADLESS, False)):
         monkeypatch.setattr(cv2, "getBuildInformation", lambda text=text: text)
         assert (has_gstreamer(), has_windows()) == (has, has)
+
+
+def test_what_an_opencv_was_built_with() -> None:
+    assert build_options(JETSON) == {
+        "gui": "GTK3",
+        "ffmpeg": "YES",
+        "gstreamer": "YES (1.20.3)",
+        "v4l": "YES (linux/videodev2.h)",
+    }
+    assert build_options(HEADLESS) == {"gui": "", "ffmpeg": "YES", "gstreamer": "", "v4l": ""}
+    assert build_options(cv2.getBuildInformation())["ffmpeg"] == "YES"

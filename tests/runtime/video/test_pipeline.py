@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -134,3 +137,41 @@ def test_leaving_early_stops_all_workers() -> None:
     with ahead(count()) as numbers, in_order(workers, numbers) as results:
         assert next(results) == 0
     assert threading.active_count() == threads
+
+
+IMPATIENT = """
+import sys
+from kd_deploy.runtime.video import ahead, in_order
+
+state = "never begun"
+
+def slow(item):
+    global state
+    state = "at work"
+    print(state, flush=True)
+    sys.stdin.readline()
+    state = "done"
+
+try:
+    with ahead(range(9)) as items, in_order([slow], items) as results:
+        list(results)
+except KeyboardInterrupt:
+    print(state)
+"""
+"""Says what the worker was doing when the block was left, where its session would be closed."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("signals", [2, 3])
+def test_ctrl_c_again_and_again_still_waits_for_the_worker(signals: int) -> None:
+    command = [sys.executable, "-c", IMPATIENT]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    for _ in range(signals):
+        time.sleep(0.2)  # signals that wait for each other become one
+        process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.communicate("go on\n", timeout=60)[0] == "done\n"
+    assert process.returncode == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kd_deploy.runtime.errors import MissingComponentError, UserError
@@ -95,3 +97,9 @@ def test_with_gstreamer_a_pipeline_is_taken_as_it_is(monkeypatch: pytest.MonkeyP
     assert (file.kind, file.finite) == ("pipeline", True)
     with pytest.raises(UserError, match=r"end in an appsink.*drop=true max-buffers=1 sync=false"):
         parse_source("v4l2src ! autovideosink")
+
+
+def test_a_folder_that_is_called_as_a_video_is_none(tmp_path: Path) -> None:
+    (tmp_path / "drive.mp4").mkdir()
+    assert not parse_source(str(tmp_path / "drive.mp4")).is_video
+    assert parse_source(str(tmp_path / "gone.mp4")).is_video
