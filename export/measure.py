@@ -39,23 +39,24 @@ class Remembered(Model):
 
 
 def measure(
-    bundle: Bundle, frames: Callable[[], Iterable[Frame]], precisions: Sequence[str]
+    bundle: Bundle, frames: Callable[[], Iterable[Frame]], precisions: Sequence[str], split: str = "val"
 ) -> dict[str, ParityReport]:
     """Judge each precision by PyTorch's float32 on labelled frames; every report is kept in the bundle.
 
     Args:
         frames: the frames, from the first on, at every call.
+        split: of the bundle's data set that they are from.
 
     Raises:
         GateFailedError: a precision loses more than the bundle allows.
     """
-    reports = {}
+    reports, data = {}, bundle.manifest["data"]["format"]  # its folder stays behind
     with open_model(bundle, backend="torch") as torch_model, Remembered(torch_model) as reference:
         for precision in precisions:
             if precision in NOT_ON_A_CPU:
                 continue
             with OnnxRuntimeCpu(bundle, precision) as candidate:
-                report = check_bundle(bundle, candidate, reference, frames())
+                report = check_bundle(bundle, candidate, reference, frames(), data=data, split=split)
             if report.reasons:
                 way_on = "" if precision in ("fp32", FOR_CPU) else f"leave --precision {precision} out, or "
                 raise GateFailedError(

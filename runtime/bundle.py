@@ -200,7 +200,7 @@ class Bundle:
         return list(entries)
 
     def enter(self, result: dict[str, Any]) -> None:
-        """Keep a parity result: it takes the place of the one of the same backend, precision, machine and frames."""
+        """Keep a parity result: it takes the place of the one of the same backend, precision, machine and data."""
         others = [entry for entry in self.ledger() if _subject(entry) != _subject(result)]
         self.keep(LEDGER, [*others, result])
 
@@ -208,4 +208,4 @@ class Bundle:
 def _subject(entry: dict[str, Any]) -> tuple[Any, ...]:
     candidate = entry["candidate"]
     own = (candidate[key] for key in ("backend", "precision", "device"))
-    return *own, entry.get("golden"), entry.get("role")
+    return *own, *(entry.get(key) for key in ("golden", "role", "data", "split"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -38,6 +40,23 @@ class Description:
     versions: dict[str, str]
 
 
+class CannotRunError(UserError):
+    """A model failed while it ran, as a rule for want of memory.
+
+    Attributes:
+        model: the one that failed.
+    """
+
+    def __init__(self, model: Model, batch: int, error: BaseException) -> None:
+        named = model.describe()
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = "try a smaller --batch" if batch > 1 else "close other programs, or try another --precision"
+        super().__init__(
+            f"{named.backend} {named.precision}: cannot run a batch of {batch} ({said}); {remedy}"
+        )
+        self.model = model
+
+
 class Model(ABC):
     """Frames in, masks out. A backend implements `describe`, `_run` and `close`.
 
@@ -46,12 +65,14 @@ class Model(ABC):
         batch: frames in one run of what is underneath; None: any number.
         timed: set it to have runs timed by the device; a backend without a clock there ignores it.
         device_ms: milliseconds of the last run by the device's clock; None: not timed.
+        errors: what its library raises beside RuntimeError and MemoryError when a run fails.
     """
 
     size: tuple[int, int] | None
     batch: int | None = None
     timed: bool = False
     device_ms: float | None = None
+    errors: tuple[type[Exception], ...] = ()
 
     @abstractmethod
     def describe(self) -> Description: ...
@@ -80,6 +101,7 @@ class Model(ABC):
 
         Raises:
             UserError: the frames or `out` have another shape or type.
+            CannotRunError: the backend fails, as a rule for want of memory.
         """
         expected = (*(self.size or frames.shape[1:3]), 3)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected or not len(frames):
@@ -90,7 +112,20 @@ class Model(ABC):
             )
         if out is not None:
             _check_out(out, frames.shape[:3])
-        frames = np.ascontiguousarray(frames)
+        with self.guarded(len(frames)):
+            return self._run_parts(np.ascontiguousarray(frames), out)
+
+    @contextmanager
+    def guarded(self, batch: int) -> Iterator[None]:
+        """Make one line, a CannotRunError, of what fails in the block while `batch` frames are prepared or run."""
+        errors: tuple[type[Exception], ...] = (RuntimeError, MemoryError, *self.errors)
+        try:
+            yield
+        except errors as error:
+            raise CannotRunError(self, batch, error) from error
+
+    def _run_parts(self, frames: NDArray[np.uint8], out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """Run in parts of the batch that is fixed, if it is; the last one is filled up."""
         if self.batch is None:
             if out is None:
                 return self._run(frames)

@@ -45,9 +45,7 @@ _PERCENT = 100
     "--video", type=click.Path(path_type=Path), metavar="FILE", help="Time the boundary video on FILE too."
 )
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option(
-    "--seconds", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Each, at least."
-)
+@click.option("--seconds", type=options.Finite(min=0), default=5.0, show_default=True, help="Each, at least.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Processor threads of each backend; else its own choice."
 )
@@ -179,7 +177,7 @@ def _print_fastest(bundle: Bundle, result: dict[str, Any], as_json: bool) -> Non
     if winner is None:
         failed = any(candidate["verdict"] == "fail" for candidate in candidates)
         click.echo(
-            f"none passes: {'the golden frames fail it' if failed else 'nothing could be opened'}", err=True
+            f"none passes: {'the golden frames fail it' if failed else 'nothing could be run'}", err=True
         )
         raise click.exceptions.Exit(4 if failed else 3)
     if not as_json:

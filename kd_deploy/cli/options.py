@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,16 @@ class WindowType(SizeType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if value == NO_WINDOW else super().convert(value, param, ctx)
+
+
+class Finite(click.FloatRange):
+    """A number of a range that is one: no bound stops nan, which no comparison holds for, and inf has no end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number; write one, for example 0.5", param, ctx)
+        return number
 
 
 class ScalesType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

@@ -34,7 +34,7 @@ _HEADER = (
     help="What runs the bundle; several make a table, a line each.",
 )  # fmt: skip
 @click.option("--precision", "precisions", multiple=True, default=("fp32",), show_default=True)
-@click.option("--max-miou-drop", type=click.FloatRange(min=0), help="Points; else the bundle's own limit.")
+@click.option("--max-miou-drop", type=options.Finite(min=0), help="Points; else the bundle's own limit.")
 @click.option("--pictures", type=click.Path(path_type=Path), help="Write the frames that agree least here.")
 @options.as_json
 def parity(
@@ -96,7 +96,7 @@ def _judge_labelled(
     from kd_deploy.runtime.model import open_model
     from kd_deploy.runtime.parity import check_bundle
 
-    dataset, reports = bundle_dataset(bundle, data, split), []
+    dataset, reports, named = bundle_dataset(bundle, data, split), [], _name(bundle, data)
     with ExitStack() as stack:
         reference = stack.enter_context(open_model(bundle, backend="torch"))
         if len(chain) > 1:
@@ -104,9 +104,23 @@ def _judge_labelled(
         for backend, precision in chain:
             with open_model(bundle, backend=backend, precision=precision) as candidate:
                 labelled = counted(f"parity {backend} {precision}", frames(dataset), len(dataset))
-                report = check_bundle(bundle, candidate, reference, labelled, max_miou_drop=max_miou_drop)
+                report = check_bundle(
+                    bundle,
+                    candidate,
+                    reference,
+                    labelled,
+                    max_miou_drop=max_miou_drop,
+                    data=named,
+                    split=split,
+                )
             reports.append(report)
     return reports
+
+
+def _name(bundle: Bundle, data: Path) -> str:
+    """Format and folder of a data set, such as "camvid CamVid"; or `synthetic`."""
+    kind = str(bundle.manifest["data"]["format"])
+    return kind if kind == "synthetic" else f"{kind} {data.resolve().name}"
 
 
 def _refuse_without_data(*names: str) -> None:
@@ -145,9 +159,14 @@ def _row(result: dict[str, Any]) -> tuple[object, ...]:
         result["mask_iou"],
         result["worst_class"],
         result["worst_class_drop"],
-        f"{result['frames']}{' golden' if result['golden'] else ''}",
+        f"{result['frames']} {_source(result)}",
         result["verdict"],
     )
+
+
+def _source(result: dict[str, Any]) -> str:
+    """Where its frames come from."""
+    return "golden" if result["golden"] else f"{result['data']} {result['split']}"
 
 
 def _print_one(result: dict[str, Any]) -> None:
@@ -162,7 +181,7 @@ def _print_one(result: dict[str, Any]) -> None:
     drops = [f"{name} drop {result[key]:.3f} points, " for key, name in names if result[key] is not None]
     click.echo(
         f"{result['verdict']}: {''.join(drops)}{result['pixel_agreement']:.4f} % of pixels agree over "
-        f"{result['frames']} {'golden ' if result['golden'] else ''}frames, worst class {result['worst_class']} "
+        f"{result['frames']} {_source(result)} frames, worst class {result['worst_class']} "
         f"({result['worst_class_drop']:.2f} points)"
     )
     for reason in result["reasons"]:

@@ -70,11 +70,18 @@ def _line(entry: dict[str, Any]) -> dict[str, Any]:
         "boundary_iou": scored.get("boundary_iou"),
         "boundary_drop": entry.get("boundary_drop"),
         "agreement": entry.get("pixel_agreement"),
-        "frames": f"{entry.get('frames', '–')}{' golden' if entry.get('golden') else ''}",
+        "frames": _frames(entry),
         "verdict": entry.get("verdict"),
         "date": entry.get("date") or "",
         "version": entry.get("kd_deploy") or "",
     }
+
+
+def _frames(entry: dict[str, Any]) -> str:
+    """How many frames, and of which data as far as that is known."""
+    parts = [entry.get("frames", "–"), "golden" if entry.get("golden") else None]
+    parts += ["of", entry["data"], entry.get("split")] if entry.get("data") else []
+    return " ".join(str(part) for part in parts if part)
 
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:

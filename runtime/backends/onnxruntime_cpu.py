@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.runtime.backends.sessions import check_size, library, make_session
+from kd_deploy.runtime.backends.sessions import check_size, library, make_session, run_errors
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cpu_name
 from kd_deploy.runtime.errors import MissingComponentError
@@ -21,6 +21,7 @@ class OnnxRuntimeCpu(Model):
         ort = library()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0  # 0: a thread a core
+        options.log_severity_level = 4  # what a run fails of is said once, by us
         # Threads that spin while they wait gain nothing here, and take the cores from decoding and encoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = make_session(bundle.model_file(precision), options, [PROVIDER])
@@ -29,6 +30,7 @@ class OnnxRuntimeCpu(Model):
             raise MissingComponentError(f"onnxruntime: {PROVIDER} was asked for, {used[0]} came")
         check_size(self._session, bundle)
         self.size, self.batch = bundle.size, bundle.batch
+        self.errors = run_errors()
         self._precision = precision
         self._version = ort.__version__
 

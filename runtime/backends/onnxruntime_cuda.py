@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.runtime.backends.sessions import check_size, library, make_session
+from kd_deploy.runtime.backends.sessions import check_size, library, make_session, run_errors
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.doctor.driver import driver
 from kd_deploy.runtime.doctor.finding import loader_line
@@ -66,6 +66,7 @@ class OnnxRuntimeCuda(Model):
         check_size(self._session, bundle)
         self.size, self.batch = bundle.size, bundle.batch
         self._ort, self._precision, self._graphs = ort, precision, graphs
+        self.errors = run_errors()
         self._lanes: dict[tuple[int, ...], _Lane] = {}
 
     def _open(self, ort: ModuleType, file: Path, graphs: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,12 @@ def make_session(file: Path, options: Any, providers: list[Any]) -> Any:
         return library().InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # it has an exception of its own for every status
         raise UserError(f"{file}: ONNX Runtime cannot load it ({first_line(error)})") from error
+
+
+def run_errors() -> tuple[type[Exception], ...]:
+    """What a run raises: an exception of its own for every status, which have only `Exception` in common."""
+    state = vars(importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state"))
+    return tuple(kind for kind in state.values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
 def check_size(session: Any, bundle: Bundle) -> None:

@@ -6,14 +6,14 @@ API-checked against the real bindings of TensorRT 10.3, 10.16 and 11.4 and run o
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime import cuda
-from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.bundle import Bundle, made_for_cpu
 from kd_deploy.runtime.engines.handles import key_here, make_logger, make_runtime
 from kd_deploy.runtime.engines.key import BuildOptions
 from kd_deploy.runtime.engines.store import EngineFile, find_runnable, others
@@ -222,10 +222,16 @@ class _Lane:
             self._graph = None
 
     def close(self) -> None:
-        cuda.synchronize(self._stream)
+        with suppress(cuda.CudaError):  # what failed while it ran was said then
+            cuda.synchronize(self._stream)
         self._drop_graph()
         del self._context  # before the memory that it was told of
         self._owned.close()
+
+
+def precisions(bundle: Bundle) -> list[str]:
+    """What this backend can run of a bundle, once there is an engine of it: what is not made for CPUs."""
+    return [name for name in bundle.manifest["models"] if not made_for_cpu(name)]
 
 
 def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> Model:

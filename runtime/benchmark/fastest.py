@@ -8,12 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from kd_deploy.runtime.benchmark.noise import load_before
 from kd_deploy.runtime.benchmark.opening import Opened, open_measured
 from kd_deploy.runtime.benchmark.results import to_json
+from kd_deploy.runtime.benchmark.timing import Timing
 from kd_deploy.runtime.benchmark.turns import Progress, benchmark_all
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import MissingComponentError, UserError
-from kd_deploy.runtime.model import BACKENDS, precisions
+from kd_deploy.runtime.model import BACKENDS, CannotRunError, precisions
 from kd_deploy.runtime.parity import judge_golden
 
 _DEPLOYED = tuple(name for name in BACKENDS if name != "torch")
@@ -30,7 +32,7 @@ class Candidate:
 
     Attributes:
         runs: the model that serves the precision, such as fp32-cpu for fp32; None: it was not opened.
-        verdict: `pass` or `fail` of the golden frames, or `skipped`: it cannot run here.
+        verdict: `pass` or `fail` of the golden frames, or `skipped`: it cannot run here, or not the batch.
         reason: why it fails or is skipped, one line.
         agreement: percent of pixels as the reference's.
         p50_ms, fps: at the boundary `frame`; of those that pass.
@@ -68,11 +70,12 @@ def find_fastest(
 
     Returns:
         `to_json`'s with "fastest": {"winner": the candidate of the least median, None without any; "candidates":
-        each with its verdict}. It is kept in the bundle's benchmark.json, and the verdicts in its ledger.
+        each with its verdict}. With a winner it is kept in the bundle's benchmark.json; the verdicts are in its ledger.
 
     Raises:
         UserError: the bundle's golden frames are damaged, or there is no such backend or precision.
     """
+    load_before()  # of this process: the gate's own work is no noise to the timing
     tell = progress or (lambda share: None)
     with ExitStack() as stack:
         candidates = _judged(bundle, backends or _DEPLOYED, wanted, threads, stack, tell)
@@ -81,17 +84,16 @@ def find_fastest(
             raise UserError(
                 f"--precision: no backend runs {', '.join(wanted or ())}; {bundle.path} holds {held}"
             )
-        passing = [(candidate, candidate.opened) for candidate in candidates if candidate.opened]
-        timings = benchmark_all(
-            [opened.model for _, opened in passing],
-            boundary="frame",
+        timed = _timed(
+            candidates,
             frames=[frame for _, frame, _ in bundle.golden()],
             batch=batch,
             seconds=seconds,
             progress=lambda share: tell(_GATE_SHARE + (1 - _GATE_SHARE) * share),
         )
-        result = to_json(timings, [opened.to_json() for _, opened in passing])
-    for (candidate, _), timing in zip(passing, timings, strict=True):
+        passing = [candidate for candidate in candidates if candidate.opened]
+        result = to_json(timed, [candidate.opened.to_json() for candidate in passing if candidate.opened])
+    for candidate, timing in zip(passing, timed, strict=True):
         candidate.p50_ms, candidate.fps = timing.percentile(50), timing.fps
     candidates.sort(key=lambda candidate: (_VERDICTS.index(candidate.verdict), candidate.p50_ms or 0.0))
     winner = next((candidate for candidate in candidates if candidate.opened), None)
@@ -99,8 +101,21 @@ def find_fastest(
         "winner": winner.to_json() | {"command": _command(bundle, winner)} if winner else None,
         "candidates": [candidate.to_json() for candidate in candidates],
     }
-    bundle.keep("benchmark.json", result)
+    if winner:  # else the timings that are kept stay
+        bundle.keep("benchmark.json", result)
     return result
+
+
+def _timed(candidates: Sequence[Candidate], **how: Any) -> list[Timing]:
+    """Time those that are open, frame to mask; one that cannot run the batch is left out, and all begin anew."""
+    models = [candidate.opened.model for candidate in candidates if candidate.opened]
+    try:
+        return benchmark_all(models, boundary="frame", **how)
+    except CannotRunError as error:
+        for candidate in candidates:
+            if candidate.opened and candidate.opened.model is error.model:
+                candidate.verdict, candidate.reason, candidate.opened = "skipped", str(error), None
+        return _timed(candidates, **how)
 
 
 def _command(bundle: Bundle, winner: Candidate) -> str:
@@ -155,7 +170,11 @@ def _judge(
             if (other.backend, other.runs) == (candidate.backend, candidate.runs):
                 candidate.reason = f"runs the same model as {other.precision}"
                 return
-        report = judge_golden(bundle, model)
+        try:
+            report = judge_golden(bundle, model)
+        except CannotRunError as error:
+            candidate.verdict, candidate.reason = "fail", str(error)
+            return
         bundle.enter(report.to_json())
         candidate.verdict, candidate.agreement = report.verdict, report.pixel_agreement
         candidate.reason = "; ".join(report.reasons) or None

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kd_deploy.runtime.benchmark.memory import Memory, memory
+from kd_deploy.runtime.benchmark.noise import load_before
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.model import Model, open_model, precisions
 
@@ -66,6 +67,7 @@ def open_all(
     bundle: Bundle, wanted: Sequence[Configuration], threads: int | None = None
 ) -> Iterator[list[Opened]]:
     """Open several side by side; raises what `open_model` raises, and then none stays open."""
+    load_before()  # before the opening, which is work too
     with ExitStack() as stack:
         opened = []
         for configuration in wanted:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_deploy.runtime.benchmark.memory import memory
+from kd_deploy.runtime.benchmark.noise import load_before
 from kd_deploy.runtime.benchmark.timing import Boundary, Timing
 from kd_deploy.runtime.benchmark.turns import Progress, benchmark_all
 from kd_deploy.runtime.benchmark.video import benchmark_video
@@ -39,6 +40,7 @@ def benchmark_bundle(
     Raises:
         UserError: as `benchmark_all` and `benchmark_video`, or the boundary `video` has no file.
     """
+    load_before()
     if "video" in boundaries and video is None:
         raise UserError("--boundary video: needs a file; name one with --video FILE")
     frames = [frame for _, frame, _ in bundle.golden()]

@@ -177,7 +177,8 @@ def calls_of(
     if boundary == "frame":
         return [partial(segment_batch, model, images) for images in batches]
     size = size_of(model, frames)
-    stacks = [np.stack([to_size(image, size) for image in images]) for images in batches]
+    with model.guarded(batch):
+        stacks = [np.stack([to_size(image, size) for image in images]) for images in batches]
     return [partial(model.run, stack) for stack in stacks]
 
 

@@ -17,6 +17,7 @@ from kd_deploy.runtime.metrics import Result, Score, check_ids
 from kd_deploy.runtime.model import Description, Model
 from kd_deploy.runtime.parity.limits import MIN_PIXEL_AGREEMENT, mask_iou, reasons
 from kd_deploy.runtime.parity.report import Pair, ParityReport, Side
+from kd_deploy.runtime.parity.unfit import first_of, scorable, why_unfit
 from kd_deploy.runtime.segment import Image, Mask, segment, segment_batch
 
 _STORED = Description("torch", "fp32", "the exporting machine's CPU", {})  # the golden masks' maker
@@ -55,7 +56,8 @@ def compare(
         min_pixel_agreement: percent of pixels on which the masks must agree.
 
     Raises:
-        UserError: no frames, or a mask or label map that does not fit the classes or the frame.
+        UserError: no frames, or a label map or mask of the reference that does not fit the classes or the frame. A
+            mask of the candidate that does not is wrong, and a reason.
     """
 
     def masks() -> Iterator[Judged]:
@@ -94,7 +96,7 @@ def compare_golden(
         min_mask_iou: points.
 
     Raises:
-        UserError: no frames, or a mask that does not fit the classes or the frame.
+        UserError: no frames, or a stored mask that does not fit the classes or the frame.
     """
     stored = list(golden)
     together = [
@@ -143,6 +145,8 @@ def check_bundle(
     frames: Iterable[Frame] = (),
     *,
     max_miou_drop: float | None = None,
+    data: str | None = None,
+    split: str | None = None,
 ) -> ParityReport:
     """Judge a backend of a bundle by the bundle's own thresholds; the report is kept in its parity.json and its ledger.
 
@@ -154,6 +158,7 @@ def check_bundle(
         reference: the bundle in PyTorch, for `frames`; None: the bundle's golden masks are the reference.
         frames: labelled frames, for `compare`.
         max_miou_drop: takes the place of the bundle's own limit.
+        data, split: where `frames` come from, such as "camvid CamVid" and "val"; the ledger keeps each apart.
 
     Raises:
         UserError: as `compare` and `compare_golden`.
@@ -172,7 +177,7 @@ def check_bundle(
             min_pixel_agreement=bundle.min_agreement(candidate.describe().precision),
         )
         golden = [f"golden frames: {reason}" for reason in judge_golden(bundle, candidate).reasons]
-        report = replace(report, reasons=[*report.reasons, *golden])
+        report = replace(report, reasons=[*report.reasons, *golden], data=data, split=split)
     bundle.keep("parity.json", report.to_json())
     bundle.enter(report.to_json())
     return report
@@ -199,17 +204,21 @@ def _judge(
     """Score the masks and compare the scores with the thresholds."""
     agreed, before, after = Score(class_names), Score(class_names), Score(class_names)
     worst: list[Pair] = []
+    unfit: list[str] = []
+    classes = len(class_names)
 
     def score(frame: Frame, right: Mask, mask: Mask) -> None:
-        agreed.update(right, mask, frame.name)
+        agreed.update(right, scorable(mask, right, classes), frame.name)
         if frame.label is not None:
             before.update(frame.label, right, frame.name)
-            after.update(frame.label, mask, frame.name)
+            after.update(frame.label, scorable(mask, frame.label, classes), frame.name)
 
     with behind(score) as score_behind:
         for frame, right, mask in masks:
             _check_size(frame, right)
-            check_ids(right, len(class_names), f"{frame.name}: the reference's mask")
+            check_ids(right, classes, f"{frame.name}: the reference's mask")
+            if reason := why_unfit(mask, right, classes):
+                unfit.append(f"{frame.name}: {reason}")
             score_behind(frame, right, mask)
             pair = Pair(frame, right, mask, _agreement_of((frame, right, mask)))
             worst = sorted([*worst, pair], key=lambda pair: pair.agreement)[:_KEPT]
@@ -235,7 +244,7 @@ def _judge(
         reasons=[],
         worst=worst,
     )
-    return replace(report, reasons=reasons(report, agreement))
+    return replace(report, reasons=[*first_of(unfit), *reasons(report, agreement)])
 
 
 def _check_size(frame: Frame, right: Mask) -> None:

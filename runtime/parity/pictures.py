@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kd_deploy.runtime.images import write_image
+from kd_deploy.runtime.images import SUFFIXES, write_image
 from kd_deploy.runtime.overlay import Palette, colorize, side_by_side
 from kd_deploy.runtime.parity.report import Pair, ParityReport
-from kd_deploy.runtime.segment import Image, to_size
+from kd_deploy.runtime.segment import Image, labels_to_size, to_size
 
 _WIDEST = 640  # pixels of each picture
 _SEEN = np.ones((3, 3), np.uint8)
@@ -30,20 +30,25 @@ def draw_worst(report: ParityReport, palette: Palette) -> dict[str, Image]:
 
 
 def write_worst(report: ParityReport, palette: Palette, folder: Path) -> None:
-    """Write `draw_worst`'s pictures to `folder` as PNG files named after their frames."""
-    for name, picture in draw_worst(report, palette).items():
-        write_image(folder / f"{Path(name).stem}.png", picture)
+    """Write a picture of each of the report's worst frames to `folder`: `1-NAME.png` is the worst."""
+    for rank, pair in enumerate(report.worst, start=1):
+        name = Path(pair.frame.name)
+        known = name.suffix.lower() in SUFFIXES  # a.b.1 has no suffix of a file
+        write_image(folder / f"{rank}-{name.stem if known else name.name}.png", _draw(pair, palette))
 
 
 def _draw(pair: Pair, palette: Palette) -> Image:
     grey = cv2.cvtColor(pair.frame.image, cv2.COLOR_BGR2GRAY) // 3
-    differs = (pair.reference != pair.candidate).view(np.uint8)
+    candidate = labels_to_size(pair.candidate, pair.reference.shape)
+    differs = (pair.reference != candidate).view(np.uint8)
+    if pair.candidate.shape != pair.reference.shape:
+        differs[:] = 1  # as it is judged
     difference = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     difference[cv2.dilate(differs, _SEEN) > 0] = (48, 48, 255)
     pictures = [
         pair.frame.image,
         colorize(pair.reference, palette),
-        colorize(pair.candidate, palette),
+        colorize(candidate, palette),
         difference,
     ]
     height, width = grey.shape

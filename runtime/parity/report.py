@@ -61,6 +61,7 @@ class ParityReport:
         worst_class: the class whose IoU dropped most or, without labels, whose two masks overlap least.
         worst_class_drop: by how many points its IoU dropped or, without labels, its overlap is short of 100.
         frames: how many were compared.
+        data, split: of which data set; None: of none that is known, such as the golden frames.
         golden: the reference's masks are the bundle's stored ones.
         thresholds: what was asked for.
         reasons: why it fails, a line each; empty if it passes.
@@ -82,6 +83,8 @@ class ParityReport:
     thresholds: dict[str, float]
     reasons: Sequence[str]
     worst: Sequence[Pair] = field(repr=False, compare=False)
+    data: str | None = None
+    split: str | None = None
     date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     kd_deploy: str | None = field(default_factory=lambda: versions().get("kd-deploy"))
 
@@ -103,6 +106,8 @@ class ParityReport:
             "worst_class": self.worst_class,
             "worst_class_drop": self.worst_class_drop,
             "frames": self.frames,
+            "data": self.data,
+            "split": self.split,
             "golden": self.golden,
             "reasons": list(self.reasons),
             "thresholds": self.thresholds,

@@ -190,6 +190,9 @@ def test_the_ledger_keeps_the_last_result_of_each_subject(bundle: Path) -> None:
         result(precision="int8"),
         result(device="another CPU"),
         result(golden=True),
+        result(data="camvid CamVid", split="val"),
+        result(data="camvid CamVid", split="test"),
+        result(data="camvid other", split="val"),
     ]
     for entry in (first, *others):
         opened.enter(entry)

@@ -12,7 +12,8 @@ import pytest
 
 from kd_deploy.runtime.bundle import Bundle, sha256
 from kd_deploy.runtime.errors import MissingComponentError, UserError
-from kd_deploy.runtime.model import BACKENDS, open_model
+from kd_deploy.runtime.model import BACKENDS, CannotRunError, open_model
+from kd_deploy.runtime.segment import segment_batch
 from tests.runtime.backends.tester import keeps_the_contract
 
 
@@ -77,3 +78,44 @@ def test_a_fixed_batch_is_filled_up_and_cut_off(fake_model: Any, count: int) -> 
     assert [len(call) for call in model.calls] == [2] * ((count + 1) // 2)
     if count % 2:
         assert (model.calls[-1] == frames[-1]).all()  # the last frame twice
+
+
+class StatusError(Exception):
+    """Of a library."""
+
+
+@pytest.mark.parametrize("raised", [RuntimeError, MemoryError, StatusError])
+@pytest.mark.parametrize("out", [None, np.empty((2, 24, 32), np.uint8)])
+def test_a_run_that_fails_is_one_line(fake_model: Any, raised: type[Exception], out: Any) -> None:
+    def fails(frames: Any) -> Any:
+        raise raised("out of memory\nat line 7")
+
+    model = fake_model(function=fails)
+    model.errors = (StatusError,)
+    frames = np.zeros((2, 24, 32, 3), np.uint8)
+    said = r"^fake fp32: cannot run a batch of 2 \(out of memory\); try a smaller --batch$"
+    with pytest.raises(CannotRunError, match=said) as caught:
+        model.run(frames, out)
+    assert caught.value.model is model
+    with pytest.raises(CannotRunError, match=r"a batch of 1 \(out of memory\); close other programs"):
+        model.run(frames[:1])
+
+
+def test_a_bug_keeps_its_traceback(fake_model: Any) -> None:
+    with pytest.raises(KeyError):
+        fake_model(function=lambda frames: {}["mask"]).run(np.zeros((1, 24, 32, 3), np.uint8))
+
+
+def test_frames_that_memory_does_not_hold_together(fake_model: Any) -> None:
+    endless = np.broadcast_to(np.zeros(3, np.uint8), (1 << 24, 1 << 24, 3))  # which takes three bytes
+    with pytest.raises(CannotRunError, match=r"a batch of 2 \(Unable to allocate .*; try a smaller --batch"):
+        segment_batch(fake_model(size=(1 << 24, 1 << 24)), [endless, endless])
+
+
+def test_what_onnxruntime_raises_in_a_run_is_one_line(deeplab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_model(deeplab.bundle) as model:
+        monkeypatch.setattr(model, "size", None)  # so that frames of another size reach the session
+        frames = np.zeros((1, 32, 32, 3), np.uint8)
+        for out in (None, np.empty((1, 32, 32), np.uint8)):
+            with pytest.raises(CannotRunError, match=r"^onnxruntime-cpu fp32-cpu: .*invalid dimensions"):
+                model.run(frames, out)

@@ -74,7 +74,7 @@ def test_where_none_passes_it_is_4_and_where_none_runs_3(
     without_tensorrt()
     outcome = kd("benchmark", tiny.path, "--fastest", "--backend", "tensorrt", "--seconds", 0)
     assert outcome.code == 3
-    assert "none passes: nothing could be opened" in outcome.err
+    assert "none passes: nothing could be run" in outcome.err
     assert "libnvinfer.so.10" in outcome.out
     manifest = json.loads((tiny.path / "manifest.json").read_text())
     manifest["thresholds"]["min_pixel_agreement"]["fp32"] = 100.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -29,3 +30,14 @@ def test_a_wide_table_stays_a_line_for_each_row_in_a_file(capsys: pytest.Capture
     assert any(
         "onnxruntime-cpu" * 4 in line and "x" * 60 in line for line in capsys.readouterr().out.splitlines()
     )
+
+
+@pytest.mark.parametrize("option", [("parity", "--max-miou-drop"), ("benchmark", "--seconds")])
+@pytest.mark.parametrize("number", ["nan", "inf", "-1"])
+def test_what_is_no_limit_is_2(option: tuple[str, str], number: str, kd: Any) -> None:
+    """nan is neither below a limit nor above it, and a benchmark of endless seconds never ends."""
+    command, name = option
+    outcome = kd(command, "bundle", f"{name}={number}")
+    assert outcome.code == 2
+    assert name in outcome.err
+    assert "finite" in outcome.err or number == "-1"

@@ -42,10 +42,42 @@ def test_the_chain_from_torch_to_the_device(own: Path, data: Path, kd: Any) -> N
             ("onnxruntime-cpu", "fp16"),
         ]
         assert all(entry["golden"] is golden for entry in result["results"])
+        named = (None, None) if golden else ("camvid camvid", "val")
+        assert {(entry["data"], entry["split"]) for entry in result["results"]} == {named}
         kept = [entry for entry in Bundle.open(own).ledger() if entry["golden"] is golden]
         assert all(entry in kept for entry in result["results"])
     assert all(abs(entry["boundary_drop"]) <= 1 for entry in result["results"])
     assert kd("parity", own, *CHAIN).out.count(" pass ") == 3
+
+
+def test_results_of_another_split_or_folder_stay_apart(
+    own: Path, data: Path, tmp_path: Path, kd: Any
+) -> None:
+    before = [entry for entry in Bundle.open(own).ledger() if "role" not in entry]
+    assert {(entry["data"], entry["split"]) for entry in before} == {("camvid", "val")}  # the export's
+    other = shutil.copytree(data, tmp_path / "other")
+    for source in (("--data", data), ("--data", data, "--split", "train"), ("--data", other)):
+        outcome = kd("parity", own, *source)
+        assert outcome.code == 0
+    assert "camvid other val frames, worst class" in outcome.out
+    after = Bundle.open(own).ledger()[-3:]
+    found = [(entry["data"], entry["split"]) for entry in after]
+    assert found == [("camvid camvid", "val"), ("camvid camvid", "train"), ("camvid other", "val")]
+    assert kd("report", own, "-o", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "10 of camvid camvid train" in page
+    assert "labelled frames of camvid other, val." in page
+
+
+def test_an_id_of_no_class_has_a_verdict_a_report_and_an_entry(
+    own: Path, kd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "run", lambda self, frames: np.full(frames.shape[:3], 200, np.uint8))
+    outcome = kd("parity", own, "--json")
+    assert outcome.code == 4
+    assert "class id 200, the classes end at 10" in json.loads(outcome.out)["reasons"][0]
+    assert json.loads((own / "parity.json").read_text())["verdict"] == "fail"
+    assert Bundle.open(own).ledger()[-1]["verdict"] == "fail"
 
 
 def test_one_that_fails_fails_the_chain(

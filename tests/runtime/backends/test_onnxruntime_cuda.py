@@ -121,3 +121,12 @@ def test_without_a_gpu_the_real_library_ends_it(deeplab: Any, capfd: pytest.Capt
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         assert ".so" in str(caught.value)  # the loader's own word
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_onnxruntime_refuses_is_one_line(tiny: Bundle, gpu: fake.FakeGpu) -> None:
+    with open_model(tiny, backend="onnxruntime-cuda") as model:
+        model.size = None  # so that frames of another size reach the session
+        with pytest.raises(
+            UserError, match=r"^onnxruntime-cuda fp32: cannot run a batch of 1 \(.*dimensions"
+        ):
+            model.run(np.zeros((1, 5, 7, 3), np.uint8))

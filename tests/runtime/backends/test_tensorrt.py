@@ -22,7 +22,7 @@ from kd_deploy.runtime.engines.key import BuildOptions
 from kd_deploy.runtime.engines.request import Request
 from kd_deploy.runtime.engines.store import EngineFile, engine_path, keep
 from kd_deploy.runtime.errors import MissingComponentError, UserError
-from kd_deploy.runtime.model import open_model
+from kd_deploy.runtime.model import open_model, precisions
 from tests.runtime import fake_cuda
 from tests.runtime.backends.tester import keeps_the_contract
 from tests.runtime.gpu import SIZE, FakeGpu, write_bundle
@@ -212,6 +212,23 @@ def test_too_little_memory_to_run(gpu: FakeGpu, tiny: Bundle) -> None:
         TensorRt(tiny, engine)
     assert not gpu.cuda._memory
     assert not gpu.cuda._streams
+
+
+def test_a_run_that_cuda_refuses_is_one_line(
+    gpu: FakeGpu, tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(tiny)
+    frames = np.stack([frame for _, frame, _ in tiny.golden()])
+    with TensorRt(tiny, engine) as model:
+        failed = (gpu.cuda.cudaError_t.cudaErrorMemoryAllocation,)
+        monkeypatch.setattr(gpu.cuda, "cudaStreamSynchronize", lambda stream: failed)
+        with pytest.raises(UserError, match=r"^tensorrt fp32: cannot run a batch of \d+ \(CUDA: memory"):
+            model.run(frames)
+
+
+def test_models_for_cpus_are_not_its_own(tiny: Bundle) -> None:
+    tiny.manifest["models"] = dict.fromkeys(("fp32", "fp32-cpu", "fp16", "int8", "int8-cpu"), "file")
+    assert precisions("tensorrt", tiny) == ["fp32", "fp16", "int8"]
 
 
 def test_no_usable_gpu(gpu: FakeGpu, tiny: Bundle) -> None:

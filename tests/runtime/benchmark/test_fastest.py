@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kd_deploy.runtime import model as models
+from kd_deploy.runtime.benchmark import fastest, noise
 from kd_deploy.runtime.benchmark.fastest import find_fastest
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import MissingComponentError, UserError
@@ -32,6 +33,10 @@ class Network(FakeModel):
         self.closed = True
 
 
+def no_memory() -> Any:
+    raise MemoryError("no memory left")
+
+
 @pytest.fixture
 def machine(tiny: Bundle, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Backends `fake`, of several precisions, and `gone`, whose library is missing; every opened model is kept."""
@@ -51,6 +56,9 @@ def machine(tiny: Bundle, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         "fp32-cpu": ("fp32", spent(8)),
         "fp16": ("fp16", spent(4)),
         "int8": ("int8", spent(1, lambda masks: 0 * masks)),
+        "greedy": ("greedy", spent(1, lambda masks: masks if len(masks) <= 2 else no_memory())),
+        "broken": ("broken", spent(1, lambda masks: no_memory())),
+        "beyond": ("beyond", spent(1, lambda masks: masks | 128)),
     }
 
     def open_backend(bundle: Bundle, precision: str, threads: int | None) -> Network:
@@ -59,11 +67,13 @@ def machine(tiny: Bundle, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         kept.append(Network(bundle, *networks[precision]))
         return kept[-1]
 
+    held = ["fp32", "fp32-cpu", "fp16", "int8", "bf16"]
+
     def missing(bundle: Bundle, precision: str, threads: int | None) -> Network:
         raise MissingComponentError("gone: is not installed; install it")
 
     modules = {
-        "fake": SimpleNamespace(open_backend=open_backend, precisions=lambda bundle: [*networks, "bf16"]),
+        "fake": SimpleNamespace(open_backend=open_backend, precisions=lambda bundle: held),
         "gone": SimpleNamespace(open_backend=missing),
     }
     real = models.importlib.import_module
@@ -121,10 +131,44 @@ def test_a_search_may_be_narrowed(tiny: Bundle, machine: Any) -> None:
         find_fastest(tiny, backends=["abacus"], seconds=0)
 
 
-def test_where_none_passes_there_is_no_winner(tiny: Bundle, machine: Any) -> None:
+def test_where_none_passes_there_is_no_winner_and_what_is_kept_stays(tiny: Bundle, machine: Any) -> None:
+    (tiny.path / "benchmark.json").write_text("{}")
     result = find_fastest(tiny, backends=["fake"], wanted=["int8"], seconds=0)
     assert result["fastest"]["winner"] is None
     assert result["results"] == []
+    assert (tiny.path / "benchmark.json").read_text() == "{}"
+    assert [entry["verdict"] for entry in tiny.ledger()] == ["fail"]
+
+
+def test_what_fails_while_it_runs_is_out_and_the_search_goes_on(
+    tiny: Bundle, machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastest, "precisions", lambda *_: ["greedy", "broken", "beyond", "fp32"])
+    result = find_fastest(tiny, backends=["fake"], batch=3, seconds=0)
+    found = {each["precision"]: each for each in result["fastest"]["candidates"]}
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "fp32": "pass",
+        "broken": "fail",
+        "beyond": "fail",
+        "greedy": "skipped",
+    }
+    line = "fake greedy: cannot run a batch of 3 (no memory left); try a smaller --batch"
+    assert found["greedy"]["reason"] == line
+    assert found["broken"]["reason"].startswith("fake broken: cannot run a batch of 2 (no memory left)")
+    assert "class id 1" in found["beyond"]["reason"]
+    assert result["fastest"]["winner"]["precision"] == "fp32"
+    assert [entry["precision"] for entry in result["results"]] == ["fp32"]
+    assert all(network.closed for network in machine)
+
+
+def test_the_gates_own_work_is_no_noise(tiny: Bundle, machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise.load_before.cache_clear()
+    rising = lambda: [float(len(machine)), 0, 0]  # noqa: E731  # with each opening
+    monkeypatch.setattr(noise, "load_average", rising)
+    result = find_fastest(tiny, backends=["fake"], wanted=["fp32"], seconds=0)
+    noise.load_before.cache_clear()
+    assert machine
+    assert [entry["load"] for entry in result["results"]] == [0]
 
 
 def test_every_backend_but_the_reference_is_tried(

@@ -95,6 +95,14 @@ def test_our_own_load_is_no_noise(fake_model: Any, images: Any, monkeypatch: pyt
     noise.load_before.cache_clear()
 
 
+@pytest.mark.parametrize("boundary", ["session", "frame"])
+def test_a_batch_that_memory_does_not_hold_is_one_line(fake_model: Any, boundary: Any) -> None:
+    endless = np.broadcast_to(np.zeros(3, np.uint8), (1 << 24, 1 << 24, 3))
+    model = fake_model(size=(1 << 24, 1 << 24))
+    with pytest.raises(UserError, match=r"^fake fp32: cannot run a batch of 3 \(Unable to allocate"):
+        benchmark(model, boundary=boundary, frames=[endless], batch=3, seconds=0)
+
+
 def test_a_device_is_asked_at_the_session_alone(fake_model: Any, images: Any) -> None:
     class OnDevice(fake_model):  # type: ignore[misc]  # a fixture's class
         def _run(self, frames: Any) -> Any:

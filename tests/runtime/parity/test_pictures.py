@@ -42,9 +42,16 @@ def test_the_worst_frames_are_drawn(report):
     assert red == [9, 0, 0, 0]
 
 
-def test_they_are_written_under_their_names(report, tmp_path):
+def test_they_are_written_under_their_ranks_and_names(report, tmp_path):
     write_worst(report, PALETTE, tmp_path / "worst")
-    assert sorted(p.name for p in (tmp_path / "worst").iterdir()) == sorted(
-        ["bad.png", *(f"{pair.frame.name}.png" for pair in report.worst[1:])]
-    )
-    assert cv2.imread(str(tmp_path / "worst" / "bad.png")).shape[1] > 3 * 32
+    rest = [f"{rank}-{pair.frame.name}.png" for rank, pair in enumerate(report.worst[1:], start=2)]
+    assert sorted(p.name for p in (tmp_path / "worst").iterdir()) == ["1-bad.png", *rest]
+    assert cv2.imread(str(tmp_path / "worst" / "1-bad.png")).shape[1] > 3 * 32
+
+
+def test_names_that_differ_after_a_dot_alone_or_in_their_folder_stay_apart(fake_model, tmp_path):
+    names = ["a.b.1", "a.b.2", "there/a.PNG", "a.jpg"]
+    many = [frame(name) for name in names]
+    write_worst(compare(fake_model(), fake_model(), many, CLASSES, max_miou_drop=0.5), PALETTE, tmp_path)
+    found = sorted(p.name for p in tmp_path.iterdir())
+    assert found == ["1-a.b.1.png", "2-a.b.2.png", "3-a.png", "4-a.png"]
