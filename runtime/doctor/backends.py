@@ -1,15 +1,13 @@
 """Checks of the backends: each runs the tiny network, and its mask is compared with NumPy's.
 
-Each is run in a process of its own. The CUDA provider and TensorRT are API-checked and run over fakes, not on a GPU.
+Each is run in a process of its own. The CUDA provider is API-checked and run over a fake, not on a GPU.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from kd_deploy.runtime.doctor.driver import driver
 from kd_deploy.runtime.doctor.finding import BROKEN, FOUND, MISSING, WORKS, Finding, missing_library, one_line
 from kd_deploy.runtime.doctor.libraries import ONNXRUNTIME, imported, installed
-from kd_deploy.runtime.doctor.tiny import MODEL, expected, frame, tiny_bundle
+from kd_deploy.runtime.doctor.tiny import MODEL, expected, frame
 
 Array = NDArray[np.uint8]
 
@@ -89,34 +87,6 @@ def openvino() -> Finding:
         return judged("openvino", ov.__version__.partition("-")[0], run, detail=f"devices: {devices}")
 
     return imported("openvino", "openvino", try_it)
-
-
-def tensorrt() -> Finding:
-    """TensorRT builds an engine of the tiny network and runs it."""
-
-    def try_it(trt: ModuleType) -> Finding:
-        return without_gpu(judged("tensorrt", trt.__version__, _engine))
-
-    return imported("tensorrt", "tensorrt", try_it)
-
-
-def _engine() -> Array:
-    """The mask, by an engine that is built for it."""
-    from kd_deploy.runtime.backends.tensorrt import TensorRt
-    from kd_deploy.runtime.bundle import sha256
-    from kd_deploy.runtime.engines.build import build
-    from kd_deploy.runtime.engines.handles import key_here
-    from kd_deploy.runtime.engines.key import BuildOptions
-    from kd_deploy.runtime.engines.request import Request
-    from kd_deploy.runtime.engines.store import EngineFile
-
-    bundle, options = tiny_bundle(), BuildOptions(workspace=64, level=0)
-    key = key_here(bundle, "fp32", options)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tiny.engine"
-        build(Request(str(MODEL), str(file), "fp32", bundle.size, options), percent=lambda percent: None)
-        with TensorRt(bundle, EngineFile(file, key, sha256(file), {})) as model:
-            return model.run(frame())
 
 
 def judged(

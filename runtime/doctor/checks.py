@@ -36,7 +36,7 @@ CHECKS = (
     Check("nvidia-driver", f"{_HERE}.driver:driver", "NVIDIA GPUs"),
     Check("onnxruntime-cuda", f"{_HERE}.backends:onnxruntime_cuda", BACKEND, timeout=120),
     Check("cuda-bindings", f"{_HERE}.driver:cuda_bindings", "tensorrt"),
-    Check("tensorrt", f"{_HERE}.backends:tensorrt", BACKEND, timeout=300),
+    Check("tensorrt", f"{_HERE}.engine:tensorrt", BACKEND, timeout=300),
     Check("torch", f"{_HERE}.libraries:torch", "training, export", timeout=60),
     Check("onnx", f"{_HERE}.libraries:onnx", "export"),
     Check("onnxscript", f"{_HERE}.libraries:onnxscript", "export", timeout=60),
