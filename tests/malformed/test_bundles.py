@@ -145,7 +145,7 @@ def test_an_option(options: list[str], code: int, line: str, here: Path, infer: 
 
 BENCHMARK = ["benchmark", "{bundle}", "--seconds", "0", "--video"]
 OTHERS: dict[str, tuple[list[str], int, str]] = {
-    "benchmark-of-a-video-that-is-gone": ([*BENCHMARK, "gone.mp4"], 1, "gone.mp4: no such file"),
+    "benchmark-of-a-video-that-is-gone": ([*BENCHMARK, "gone.mp4"], 1, "gone.mp4: no such video file"),
     "benchmark-of-an-image": ([*BENCHMARK, "a.png"], 1, "a.png: is no video file"),
     "parity-of-an-unknown-precision": (["parity", "{bundle}", "--precision", "fp7"], 1, "holds no fp7 model"),
     "parity-of-data-that-are-gone": (["parity", "{bundle}", "--data", "gone"], 1, "gone/val: is missing"),
