@@ -40,7 +40,8 @@ class OpenVino(Model):
         hint = "bf16" if self._bf16 else "f32"
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
+            # Each model counts its cores from the first: pinned, several of one thread would share that one.
+            config |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         try:
             self._request = core.compile_model(str(file), DEVICE, config).create_infer_request()
         except RuntimeError as error:

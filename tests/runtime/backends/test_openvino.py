@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import time
 from typing import Any
 
-import openvino
+import numpy as np
 import pytest
 
 from kd_deploy.runtime.bundle import Bundle
+from kd_deploy.runtime.environment import cores
 from kd_deploy.runtime.errors import MissingComponentError, UserError
-from kd_deploy.runtime.model import open_model, precisions
+from kd_deploy.runtime.model import Model, open_model, precisions
+
+openvino = pytest.importorskip("openvino", reason="openvino is not installed")
 
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
@@ -41,6 +47,32 @@ def test_without_the_library(deeplab: Any, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingComponentError, match=r"^openvino: .*pip install -e '.\[openvino\]'"):
         open_model(deeplab.bundle, backend="openvino")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or cores() < 2, reason="needs Linux and two cores")
+def test_models_of_one_thread_do_not_share_one_core(tiny: Bundle) -> None:
+    """OpenVINO binds a thread while it runs and frees it after, so it is asked meanwhile."""
+    frames, done = np.zeros((64, *tiny.size, 3), np.uint8), threading.Event()
+
+    def work(model: Model) -> None:
+        while not done.is_set():
+            model.run(frames)
+
+    with (
+        open_model(tiny, backend="openvino", threads=1) as one,
+        open_model(tiny, backend="openvino", threads=1) as other,
+    ):
+        workers = [threading.Thread(target=work, args=(model,)) for model in (one, other)]
+        for worker in workers:
+            worker.start()
+        seen = set()
+        for _ in range(100):
+            time.sleep(0.002)
+            seen |= {frozenset(os.sched_getaffinity(worker.native_id or 0)) for worker in workers}
+        done.set()
+        for worker in workers:
+            worker.join()
+    assert seen == {frozenset(os.sched_getaffinity(0))}
 
 
 def test_a_damaged_file(own_bundle: Any) -> None:
