@@ -178,7 +178,7 @@ class Bundle:
         try:
             write_json(self.path / name, result)
         except UserError as error:
-            print(f"not kept: {error}", file=sys.stderr)
+            _not_kept(error)
 
     def ledger(self) -> list[dict[str, Any]]:
         """Every result that was kept, the oldest first: as `ParityReport.to_json` gives it, and before these what the
@@ -200,9 +200,20 @@ class Bundle:
         return list(entries)
 
     def enter(self, result: dict[str, Any]) -> None:
-        """Keep a parity result: it takes the place of the one of the same backend, precision, machine and data."""
-        others = [entry for entry in self.ledger() if _subject(entry) != _subject(result)]
-        self.keep(LEDGER, [*others, result])
+        """Keep a parity result: it takes the place of the one of the same backend, precision, machine and data.
+
+        As with `keep`, a ledger that cannot be read or written is no failure: the verdict matters more.
+        """
+        try:
+            others = [entry for entry in self.ledger() if _subject(entry) != _subject(result)]
+        except UserError as error:
+            _not_kept(error)
+        else:
+            self.keep(LEDGER, [*others, result])
+
+
+def _not_kept(error: UserError) -> None:
+    print(f"not kept: {error}", file=sys.stderr)
 
 
 def _subject(entry: dict[str, Any]) -> tuple[Any, ...]:

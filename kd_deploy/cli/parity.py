@@ -49,7 +49,6 @@ def parity(
 ) -> None:
     """Gate backends and precisions against PyTorch; exit 4 where one fails."""
     from kd_deploy.runtime.bundle import Bundle
-    from kd_deploy.runtime.parity import write_worst
 
     opened, chain = Bundle.open(bundle), _chain(backends, precisions)
     if data is None:
@@ -57,12 +56,11 @@ def parity(
         reports = _judge_golden(opened, chain)
     else:
         reports = _judge_labelled(opened, chain, data, split, max_miou_drop)
-    for (backend, precision), report in zip(chain, reports, strict=True):
-        if pictures:
-            folder = pictures if len(chain) == 1 else pictures / f"{backend}-{precision}"
-            write_worst(report, opened.palette, folder)
     _print_parity([report.to_json() for report in reports], as_json)
-    if any(report.verdict == "fail" for report in reports):
+    failed = any(report.verdict == "fail" for report in reports)
+    if pictures:
+        _write_pictures(opened, chain, reports, pictures, failed=failed)
+    if failed:
         raise click.exceptions.Exit(4)
 
 
@@ -115,6 +113,28 @@ def _judge_labelled(
                 )
             reports.append(report)
     return reports
+
+
+def _write_pictures(
+    bundle: Bundle,
+    chain: Sequence[tuple[str, str]],
+    reports: Sequence[ParityReport],
+    folder: Path,
+    *,
+    failed: bool,
+) -> None:
+    """Write each report's worst frames. Where the gate failed, its exit code matters more than a write that fails."""
+    from kd_deploy.runtime.errors import UserError
+    from kd_deploy.runtime.parity import write_worst
+
+    try:
+        for (backend, precision), report in zip(chain, reports, strict=True):
+            own = folder if len(chain) == 1 else folder / f"{backend}-{precision}"
+            write_worst(report, bundle.palette, own)
+    except UserError as error:
+        if not failed:
+            raise
+        click.echo(f"error: {error}", err=True)
 
 
 def _name(bundle: Bundle, data: Path) -> str:

@@ -207,15 +207,18 @@ def test_the_ledger_keeps_the_last_result_of_each_subject(bundle: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["[", "{}", "[1]", '[{"candidate": {"backend": "torch", "precision": "fp32"}}]', "\ud800"]
 )
-def test_a_damaged_ledger_is_one_line(bundle: Path, text: str) -> None:
-    (bundle / LEDGER).write_bytes(text.encode("utf-8", "surrogatepass"))
+def test_a_damaged_ledger_is_one_line(bundle: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = text.encode("utf-8", "surrogatepass")
+    (bundle / LEDGER).write_bytes(damaged)
     opened = Bundle.open(bundle)
-    for ask in (opened.ledger, lambda: opened.enter(result())):
-        with pytest.raises(UserError) as caught:
-            ask()
-        assert str(caught.value).startswith(f"{bundle / LEDGER}: is damaged (")
-        assert str(caught.value).endswith("); remove it, kd-deploy parity begins it anew")
-        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        opened.ledger()
+    assert str(caught.value).startswith(f"{bundle / LEDGER}: is damaged (")
+    assert str(caught.value).endswith("); remove it, kd-deploy parity begins it anew")
+    assert "\n" not in str(caught.value)
+    opened.enter(result())  # the verdict goes on
+    assert capsys.readouterr() == ("", f"not kept: {caught.value}\n")
+    assert (bundle / LEDGER).read_bytes() == damaged
 
 
 def test_what_each_precision_must_reach_and_who_runs_it(bundle: Path) -> None:

@@ -101,6 +101,29 @@ def test_one_that_fails_fails_the_chain(
     assert [entry["verdict"] for entry in result["results"]] == ["pass", "pass", "fail"]
 
 
+@pytest.mark.parametrize(("agreement", "code"), [(98.0, 1), (100.5, 4)])
+def test_pictures_that_cannot_be_written_hide_no_verdict(
+    tiny: Bundle, tmp_path: Path, kd: Any, agreement: float, code: int
+) -> None:
+    manifest = json.loads((tiny.path / "manifest.json").read_text())
+    manifest["thresholds"]["min_pixel_agreement"]["fp32"] = agreement
+    (tiny.path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "file").touch()
+    outcome = kd("parity", tiny.path, "--pictures", tmp_path / "file" / "worst", "--json")
+    assert outcome.code == code
+    assert json.loads(outcome.out)["verdict"] == ("fail" if code == 4 else "pass")
+    (line,) = outcome.err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'file' / 'worst'}")
+
+
+def test_a_damaged_ledger_hides_no_verdict(tiny: Bundle, kd: Any) -> None:
+    (tiny.path / "ledger.json").write_text("[")
+    for command in (("parity",), ("benchmark", "--fastest", "--seconds", 0)):
+        outcome = kd(command[0], tiny.path, *command[1:], "--backend", "onnxruntime-cpu")
+        assert (outcome.code, "pass" in outcome.out) == (0, True)
+        assert f"not kept: {tiny.path / 'ledger.json'}: is damaged" in outcome.err
+
+
 def test_torch_alone_knows_float32_alone(own: Path, kd: Any) -> None:
     outcome = kd("parity", own, "--backend", "torch", "--precision", "fp16")
     assert outcome.code == 1
