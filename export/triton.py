@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -137,7 +138,8 @@ def _tensorrt_model(bundle: Bundle, precision: str, prefix: str, max_batch: int)
     )
     engines = list(_engines(bundle, precision))
     if not engines:
-        return f"{what}: the bundle holds no engine of it; run kd-deploy build {bundle.path} where it will be served"
+        build = f"kd-deploy build {shlex.quote(str(bundle.path))}"
+        return f"{what}: the bundle holds no engine of it; run {build} where it will be served"
     if len(engines) > 1:
         names = ", ".join(engine.path.name for engine in engines)
         return f"{what}: {names} could be meant; keep the server's alone in {bundle.path / FOLDER}"

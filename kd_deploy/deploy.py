@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,8 +235,8 @@ def open_for_evaluation(
     run = Run.open(source)
     if backend not in (None, "torch") or precision != "fp32":
         raise UserError(
-            f"{source}: is a run, evaluated in PyTorch at fp32; kd-deploy export {source} -o BUNDLE makes what "
-            f"runs on {backend or precision}"
+            f"{source}: is a run, evaluated in PyTorch at fp32; kd-deploy export {shlex.quote(str(source))} -o BUNDLE "
+            f"makes what runs on {backend or precision}"
         )
     dataset = open_dataset(_moved(run.recipe.data, root), split)
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)

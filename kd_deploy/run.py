@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ class Run:
             role, teacher = facts["role"], facts["teacher"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path}: is no run; kd-deploy train or kd-deploy distill makes one with -o {path}"
+                f"{path}: is no run; kd-deploy train or kd-deploy distill makes one with -o {shlex.quote(str(path))}"
             ) from error
         return cls(path, load_recipe(str(path / "recipe.yaml")), role, teacher)
 

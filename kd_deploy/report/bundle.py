@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def _kept(path: Path, command: str, keys: tuple[str, ...]) -> dict[str, Any] | N
         result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         _ = [result[key] for key in keys]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: is damaged ({error}); run kd-deploy {command} {path} again") from error
+        again = f"kd-deploy {command} {shlex.quote(str(path))}"
+        raise UserError(f"{file}: is damaged ({error}); run {again} again") from error
     return result
 
 

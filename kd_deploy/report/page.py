@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["points"] = _points
+    environment.filters["quoted"] = lambda path: shlex.quote(str(path))
     return environment.get_template(template).render(generator=GENERATOR, **values)
 
 

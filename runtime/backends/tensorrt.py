@@ -5,6 +5,7 @@ API-checked against the real bindings of TensorRT 10.3, 10.16 and 11.4 and run o
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
@@ -246,6 +247,6 @@ def open_backend(bundle: Bundle, precision: str, threads: int | None = None) -> 
         there = "; ".join(others(bundle, precision)) or "none"
         raise UserError(
             f"{bundle.path}: holds no intact {precision} engine for {here.place} (it has: {there}); make one with "
-            f"kd-deploy build {bundle.path} --precision {precision}"
+            f"kd-deploy build {shlex.quote(str(bundle.path))} --precision {precision}"
         )
     return TensorRt(bundle, engine)

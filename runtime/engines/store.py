@@ -6,6 +6,7 @@ An engine whose json is damaged, whose key does not fit, or whose sha256 is anot
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class EngineFile:
     @property
     def trtexec(self) -> str:
         """The command line that times this engine with TensorRT's own tool."""
-        line = f"trtexec --loadEngine={self.path}"
+        line = f"trtexec --loadEngine={shlex.quote(str(self.path))}"
         if (shape := self.facts.get("trtexec_shape")) is not None:
             line += f" --shapes=frame:{'x'.join(map(str, shape))}"
         return line

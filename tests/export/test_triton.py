@@ -188,14 +188,14 @@ def test_an_engine_is_served_beside_the_graph(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_is_not_served_is_named_with_the_reason(tmp_path: Path) -> None:
-    bundle, folder = make_bundle(tmp_path / "bundle"), tmp_path / "t"
+    bundle, folder = make_bundle(tmp_path / "my bundle"), tmp_path / "t"
 
     def left_out() -> str:
         (line,) = write_repository(bundle, folder, precisions=["fp32"], max_batch=4, replace=True).left_out
         assert not list(folder.glob("*-tensorrt"))
         return line
 
-    assert "holds no engine of it; run kd-deploy build" in left_out()
+    assert f"holds no engine of it; run kd-deploy build '{bundle.path}' where" in left_out()
     engine = add_engine(bundle, batch=(4, 4, 4))
     assert "wants batches of 4 or more; build it with --batch 1,4,4" in left_out()
     engine.write_bytes(b"another")  # its sha256 is not the json's

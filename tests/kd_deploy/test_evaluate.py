@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,9 @@ def test_a_bundle_of_frames_of_different_sizes_needs_a_size(
 def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run: is a run, evaluated in PyTorch at fp32; kd-deploy export"):
         evaluated(deeplab.run, backend="onnxruntime-cpu")
+    shutil.copytree(deeplab.run, tmp_path / "my run", ignore=shutil.ignore_patterns("checkpoints"))
+    with pytest.raises(UserError, match=rf"; kd-deploy export '{tmp_path}/my run' -o BUNDLE makes what"):
+        evaluated(tmp_path / "my run", backend="onnxruntime-cpu")
     with pytest.raises(UserError, match=r"run: is a run, evaluated in PyTorch .* runs on fp16"):
         evaluated(deeplab.run, precision="fp16")
     with pytest.raises(UserError, match=r"^--device cuda: .*bundle is a bundle"):
@@ -247,6 +251,8 @@ def test_what_a_source_cannot_do_is_refused(deeplab: Any, camvid: Path, tmp_path
         evaluated(deeplab.bundle, camvid, precision="fp16")
     with pytest.raises(UserError, match=r"its data set \(camvid\) lies outside the bundle; pass --data DIR"):
         evaluated(deeplab.bundle)
+    with pytest.raises(UserError, match=rf"gone run: is no run; .* with -o '{tmp_path}/gone run'$"):
+        evaluated(tmp_path / "gone run")
     with pytest.raises(UserError, match=f"^{tmp_path}: is no run"):
         evaluated(tmp_path)
 

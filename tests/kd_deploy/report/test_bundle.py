@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def test_a_bundle_that_was_never_checked(own_bundle: Path) -> None:
     assert f"kd-deploy benchmark {own_bundle}" in html
     assert html.count("PyTorch&#39;s mask<") == 2  # the golden frames
     assert "uint8 (N, 64, 96, 3) BGR" in html
+    spaced = own_bundle.rename(own_bundle.parent / "my bundle")
+    html = unescape(bundle_page(spaced))
+    assert f"kd-deploy parity '{spaced}'<" in html
+    assert f"kd-deploy benchmark '{spaced}'<" in html
+    assert "kd-deploy infer 'my bundle' street.mp4" in html
 
 
 def test_a_bundle_that_was_checked_and_timed(own_bundle: Path) -> None:
@@ -77,5 +83,6 @@ def test_views_that_the_bundle_does_not_have_stand_beside_the_score(own_bundle: 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_result_is_named(own_bundle: Path, text: str) -> None:
     (own_bundle / "benchmark.json").write_text(text)
-    with pytest.raises(UserError, match=r"benchmark\.json: is damaged .* run kd-deploy benchmark .* again"):
+    own_bundle = own_bundle.rename(own_bundle.parent / "my bundle")
+    with pytest.raises(UserError, match=r"json: is damaged .* run kd-deploy benchmark '.*/my bundle' again"):
         bundle_page(own_bundle)

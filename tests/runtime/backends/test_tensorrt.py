@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sysconfig
 from collections.abc import Callable
 from dataclasses import replace
@@ -151,6 +152,14 @@ def test_without_an_engine_the_command_that_makes_one_is_named(gpu: FakeGpu, tin
         UserError, match=rf"for TensorRT 10.16.1.11 {place} \(it has: TensorRT 10.3.0 {place}\)"
     ):
         open_here(tiny)
+
+
+def test_the_command_can_be_pasted_whatever_the_path(gpu: FakeGpu, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "my bundle")
+    with pytest.raises(UserError) as caught:
+        open_here(bundle)
+    command = str(caught.value).partition("make one with ")[2]
+    assert shlex.split(command) == ["kd-deploy", "build", str(bundle.path), "--precision", "fp32"]
 
 
 @pytest.mark.parametrize("damage", ["engine", "json", "board"])

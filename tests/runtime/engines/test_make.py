@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_an_engine_and_its_json(gpu: FakeGpu, tiny: Bundle) -> None:
     assert built["environment"]["python"]
     assert engine.trtexec == f"trtexec --loadEngine={engine.path} --shapes=frame:2x16x24x3"
     assert json.loads((tiny.path / "parity.json").read_text())["candidate"]["backend"] == "tensorrt"
+    spaced = replace(engine, path=Path("my engines/it's one.engine"))
+    assert shlex.split(spaced.trtexec)[1] == f"--loadEngine={spaced.path}"
 
 
 def test_a_second_build_finds_the_first_ones_engine(gpu: FakeGpu, tiny: Bundle) -> None:
