@@ -72,7 +72,7 @@ class Wrapped(Model):
     def _run(self, frames: Array) -> Array:
         return self._masks(self._model, frames)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._model.close()
 
 

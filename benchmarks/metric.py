@@ -92,7 +92,7 @@ class Waiting(Model):
         time.sleep(self._seconds)
         return self._mask[None]
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
 

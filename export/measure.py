@@ -34,7 +34,7 @@ class Remembered(Model):
             self._masks[key] = self._model.run(frames)
         return self._masks[key]
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._masks.clear()
 
 

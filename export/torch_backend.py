@@ -59,7 +59,7 @@ class TorchModel(Model):
         result: NDArray[np.uint8] = masks.cpu().numpy()
         return result
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Nothing to free: the network is its maker's."""
 
 

@@ -58,7 +58,7 @@ class CannotRunError(UserError):
 
 
 class Model(ABC):
-    """Frames in, masks out. A backend implements `describe`, `_run` and `close`.
+    """Frames in, masks out. A backend implements `describe`, `_run` and `_close`.
 
     Attributes:
         size: height and width in pixels of the frames it takes; None: of any.
@@ -73,6 +73,7 @@ class Model(ABC):
     timed: bool = False
     device_ms: float | None = None
     errors: tuple[type[Exception], ...] = ()
+    _closed: bool = False
 
     @abstractmethod
     def describe(self) -> Description: ...
@@ -85,8 +86,14 @@ class Model(ABC):
         masks[:] = self._run(frames)
 
     @abstractmethod
+    def _close(self) -> None:
+        """Free what the backend holds; called once at most."""
+
     def close(self) -> None:
-        """Free what the backend holds; the model cannot run afterwards."""
+        """Free what the backend holds; the model cannot run afterwards. It may be called again."""
+        if not self._closed:
+            self._closed = True
+            self._close()
 
     def run(self, frames: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Segment a batch.
@@ -100,9 +107,11 @@ class Model(ABC):
             (N, H, W) uint8 class ids; `out` where it is given.
 
         Raises:
-            UserError: the frames or `out` have another shape or type.
+            UserError: the frames or `out` have another shape or type, or the model is closed.
             CannotRunError: the backend fails, as a rule for want of memory.
         """
+        if self._closed:
+            raise UserError("model: is closed; open it again with open_model")
         expected = (*(self.size or frames.shape[1:3]), 3)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected or not len(frames):
             height, width = self.size or ("H", "W")

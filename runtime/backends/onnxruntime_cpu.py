@@ -52,7 +52,7 @@ class OnnxRuntimeCpu(Model):
         binding.bind_output("mask", "cpu", 0, np.uint8, masks.shape, masks.ctypes.data)
         self._session.run_with_iobinding(binding)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         del self._session
 
 

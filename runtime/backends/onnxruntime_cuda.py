@@ -111,7 +111,7 @@ class OnnxRuntimeCuda(Model):
             options.add_run_config_entry("gpu_graph_id", str(len(self._lanes) + 1))
         return _Lane(given, taken, lambda: self._session.run_with_iobinding(binding, options))
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._lanes.clear()
         del self._session
 

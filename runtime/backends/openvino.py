@@ -70,7 +70,7 @@ class OpenVino(Model):
         self._request.set_output_tensor(self._tensor(masks, shared_memory=True))
         self._request.infer()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         del self._request
 
 

@@ -140,7 +140,7 @@ class TensorRt(Model):
         self._clock.restart()
         return self._clock
 
-    def close(self) -> None:
+    def _close(self) -> None:
         for lane in self._lanes:
             lane.close()
         if self._clock is not None:

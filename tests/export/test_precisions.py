@@ -195,7 +195,7 @@ def test_a_remembered_model_computes_each_frame_once() -> None:
             self.runs += 1
             return frames[..., 0].copy()
 
-        def close(self) -> None:
+        def _close(self) -> None:
             raise AssertionError("it belongs to its maker")
 
     counting = Counting()

@@ -26,7 +26,7 @@ class Sleeper(Model):
         time.sleep(self.seconds)
         return np.zeros(frames.shape[:3], np.uint8)
 
-    def close(self) -> None: ...
+    def _close(self) -> None: ...
 
 
 FRAMES = [np.zeros((4, 4, 3), np.uint8)]

@@ -287,7 +287,7 @@ class Announcing(Model):
             self.at_second.set()
         return np.zeros(frames.shape[:3], np.uint8)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
 

@@ -35,7 +35,7 @@ class FakeModel(Model):
         self.calls.append(frames)
         return np.ascontiguousarray(self._function(frames))
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
 

@@ -35,7 +35,7 @@ class Brightness(Model):
     def describe(self) -> Description:
         return Description("fake", "fp32", "cpu", {})
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
     def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ class Constant(Model):
     def _run(self, frames: Any) -> Any:
         return np.full(frames.shape[:3], self.value, np.uint8)
 
-    def close(self) -> None: ...
+    def _close(self) -> None: ...
 
 
 class Shares:

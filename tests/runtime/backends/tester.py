@@ -55,3 +55,7 @@ def keeps_the_contract(
                 UserError, match=rf"^frames: expected uint8 \(N, {height}, {width}, 3\) in BGR, got "
             ):
                 model.run(frame)
+        model.close()
+    model.close()  # the third time: `with` closed it too
+    with pytest.raises(UserError, match=r"^model: is closed; open it again with open_model$"):
+        model.run(frames)

@@ -28,7 +28,7 @@ class Network(FakeModel):
         super().__init__(SIZE, lambda frames: work(inner.run(frames)), precision)
         self.closed = False
 
-    def close(self) -> None:
+    def _close(self) -> None:
         assert not self.closed
         self.closed = True
 

@@ -38,7 +38,7 @@ class Level(Model):
     def describe(self) -> Description:
         return Description("fake", "fp32", "cpu", {})
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
     def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
