@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.errors import MissingComponentError, UserError
     from kd_deploy.runtime.images import read_image, write_image
-    from kd_deploy.runtime.model import Description, Model, open_model
+    from kd_deploy.runtime.model import CannotRunError, Description, Model, open_model
     from kd_deploy.runtime.overlay import Overlay, blend, colorize
 
 __all__ = [
     "Bundle",
+    "CannotRunError",
     "Description",
     "MissingComponentError",
     "Model",
@@ -32,6 +33,7 @@ __all__ = [
 
 _HOME = {
     "Bundle": "bundle",
+    "CannotRunError": "model",
     "Description": "model",
     "MissingComponentError": "errors",
     "Model": "model",

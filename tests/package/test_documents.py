@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
+import kd_deploy.runtime
 from kd_deploy.cli import cli
+from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.model import open_model
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,14 @@ def test_the_readme_shows_commands() -> None:
     } == names
     with pytest.raises(click.NoSuchOption):
         parse(["export", "run", "-o", "bundle", "--no-such-option"])
+
+
+def test_the_library_page_names_every_error_of_the_library() -> None:
+    table = (ROOT / "docs" / "library.md").read_text(encoding="utf-8").partition("## Errors")[2]
+    known = {name for name in kd_deploy.runtime.__all__ if name.endswith("Error")}
+    assert set(re.findall(r"\b\w+Error\b", table)) == known
+    assert all(issubclass(getattr(kd_deploy.runtime, name), UserError) for name in known)
+    assert kd_deploy.runtime.CannotRunError.exit_code == 1
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
