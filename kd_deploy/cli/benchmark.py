@@ -44,6 +44,11 @@ _PERCENT = 100
 @click.option(
     "--video", type=click.Path(path_type=Path), metavar="FILE", help="Time the boundary video on FILE too."
 )
+@click.option(
+    "--frame-size",
+    type=options.SizeType(),
+    help="Bring the golden frames to a camera's size for the boundary frame; else they have the model's.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--seconds", type=options.Finite(min=0), default=5.0, show_default=True, help="Each, at least.")
 @click.option(
@@ -58,6 +63,7 @@ def benchmark(
     fastest: bool,
     boundaries: tuple[Any, ...],
     video: Path | None,
+    frame_size: tuple[int, int] | None,
     batch: int,
     seconds: float,
     threads: int | None,
@@ -74,6 +80,8 @@ def benchmark(
         raise click.UsageError(
             "--fastest times frame to mask alone; leave --against, --boundary and --video out"
         )
+    if frame_size and boundaries and "frame" not in boundaries:
+        raise click.UsageError("--frame-size is of the boundary frame alone; add --boundary frame")
     if video and not video.is_file():
         raise UserError(f"{video}: no such video file; check the path")
     opened = Bundle.open(bundle)
@@ -86,6 +94,7 @@ def benchmark(
                 batch=batch,
                 seconds=seconds,
                 threads=threads,
+                frame_size=frame_size,
                 progress=progress,
             )
         _print_fastest(opened, result, as_json)
@@ -101,6 +110,7 @@ def benchmark(
             boundaries=list(chosen),
             batch=batch,
             seconds=seconds,
+            frame_size=frame_size,
             video=video,
             facts=[each.to_json() for each in models],
             progress=progress,
@@ -121,12 +131,18 @@ def _print_timings(result: dict[str, Any], as_json: bool) -> None:
         options.print_json(result)
         return
     entries = result["results"]
-    names = ["backend", "precision", "boundary", "n", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "fps"]
+    names = ["backend", "precision", "boundary", *(["frame_size"] if any(map(_resized, entries)) else [])]
+    names += ["n", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms", "fps"]
     names += [name for name in ("device_p50_ms", "energy_mj") if any(entry[name] for entry in entries)]
     names += ["ratio"] if len({(entry["backend"], entry["precision"]) for entry in entries}) > 1 else []
     rows = [[*(entry[name] for name in names), "yes" if entry["noise"] else "no"] for entry in entries]
     options.print_table([*names, "noisy"], rows)
     _print_where(result)
+
+
+def _resized(entry: dict[str, Any]) -> bool:
+    """Whether its frames had another size than the model takes."""
+    return entry["frame_size"] not in (None, entry["size"])
 
 
 def _print_where(result: dict[str, Any]) -> None:
@@ -181,7 +197,9 @@ def _print_fastest(bundle: Bundle, result: dict[str, Any], as_json: bool) -> Non
         )
         raise click.exceptions.Exit(4 if failed else 3)
     if not as_json:
+        entry = result["results"][0]  # whose frames were everyone's
+        frame = f"a frame of {entry['frame_size']}" if _resized(entry) else "frame"
         click.echo(
-            f"fastest that passes: {winner['backend']} {winner['precision']}, {winner['p50_ms']:.2f} ms from frame to "
-            f"mask ({winner['fps']:.1f} frames a second)\n{winner['command']}"
+            f"fastest that passes: {winner['backend']} {winner['precision']}, {winner['p50_ms']:.2f} ms from {frame} "
+            f"to mask ({winner['fps']:.1f} frames a second)\n{winner['command']}"
         )

@@ -22,14 +22,14 @@ _UNITS = {"video": "milliseconds from frame to frame (log)"}
 def latencies(results: Results) -> Markup:
     """One plot a boundary: every sample of each backend and precision, its median and its 99th percentile.
 
-    A configuration has the same colour in every plot. Nothing is clipped.
+    Frames of several sizes have a plot each. A configuration has the same colour in every plot. Nothing is clipped.
     """
     names = list(dict.fromkeys(_name(result) for result in results))
     colors = {name: COLORS[1:][number % (len(COLORS) - 1)] for number, name in enumerate(names)}
-    boundaries = dict.fromkeys(result["boundary"] for result in results)
+    boundaries = dict.fromkeys(map(_boundary, results))
     with style():
         return Markup("").join(
-            _plot(boundary, [result for result in results if result["boundary"] == boundary], colors)
+            _plot(boundary, [result for result in results if _boundary(result) == boundary], colors)
             for boundary in boundaries
         )
 
@@ -57,6 +57,12 @@ def _plot(boundary: str, results: Results, colors: Mapping[str, str]) -> Markup:
     axis.tick_params(axis="x", which="both", labelsize=7)
     figure.legend(loc="outside lower center", fontsize=8)
     return svg(figure)
+
+
+def _boundary(result: Mapping[str, Any]) -> str:
+    """The boundary, with the frames' size where it is not the model's; older files do not know it."""
+    frames = result.get("frame_size")
+    return result["boundary"] + ("" if frames in (None, result["size"]) else f", frames of {frames}")
 
 
 def _name(result: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kd_deploy.runtime.benchmark.noise import load_before
 from kd_deploy.runtime.benchmark.opening import Opened, open_measured
-from kd_deploy.runtime.benchmark.results import to_json
+from kd_deploy.runtime.benchmark.results import golden_frames, to_json
 from kd_deploy.runtime.benchmark.timing import Timing
 from kd_deploy.runtime.benchmark.turns import Progress, benchmark_all
 from kd_deploy.runtime.bundle import Bundle
@@ -60,6 +60,7 @@ def find_fastest(
     batch: int = 1,
     seconds: float = 5.0,
     threads: int | None = None,
+    frame_size: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Open what can run here, gate each on the golden frames, and time what passes in turns, frame to mask.
@@ -67,13 +68,15 @@ def find_fastest(
     Args:
         backends: those to try; None: all but torch, the reference.
         wanted: precisions to try; None: all that the bundle holds.
+        frame_size: height and width that the golden frames are brought to for the timing; None: the models'.
 
     Returns:
         `to_json`'s with "fastest": {"winner": the candidate of the least median, None without any; "candidates":
         each with its verdict}. With a winner it is kept in the bundle's benchmark.json; the verdicts are in its ledger.
 
     Raises:
-        UserError: the bundle's golden frames are damaged, or there is no such backend or precision.
+        UserError: the bundle's golden frames are damaged or do not fit the memory, or there is no such backend or
+            precision.
     """
     load_before()  # of this process: the gate's own work is no noise to the timing
     tell = progress or (lambda share: None)
@@ -86,7 +89,7 @@ def find_fastest(
             )
         timed = _timed(
             candidates,
-            frames=[frame for _, frame, _ in bundle.golden()],
+            frames=golden_frames(bundle, frame_size),
             batch=batch,
             seconds=seconds,
             progress=lambda share: tell(_GATE_SHARE + (1 - _GATE_SHARE) * share),

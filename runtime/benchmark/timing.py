@@ -31,6 +31,7 @@ class Timing:
         device_ms: milliseconds on the GPU by its own events, for each call; empty where the backend has none.
         whole_seconds: at the boundary `video`, of all passes, opening and closing the files included.
         power: what a Jetson drew meanwhile; None elsewhere.
+        frame_size: at the boundary `frame`, of the frames that came in, "HxW"; several with commas.
     """
 
     model: Description
@@ -42,6 +43,7 @@ class Timing:
     device_ms: list[float] = field(default_factory=list, repr=False)
     whole_seconds: float | None = None
     power: Power | None = None
+    frame_size: str | None = None
 
     def percentile(self, percent: float) -> float:
         """Milliseconds below which `percent` of the samples lie (linear between samples, nothing clipped)."""
@@ -81,6 +83,7 @@ class Timing:
             "boundary": self.boundary,
             "batch": self.batch,
             "size": self.size,
+            "frame_size": self.frame_size,
             "n": len(self.samples_ms),
             "p50_ms": self.percentile(50),
             "p90_ms": self.percentile(90),

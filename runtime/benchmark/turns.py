@@ -75,6 +75,7 @@ def benchmark_all(
             load,
             watched.device_ms,
             power=power.during(watched.turns),
+            frame_size=sizes_of(frames) if boundary == "frame" else None,
         )
         for watched in watches
     ]
@@ -186,6 +187,11 @@ def size_of(model: Model, frames: Sequence[Image]) -> tuple[int, int]:
     """The model's size, or the first frame's for a model that takes any."""
     height, width = model.size or frames[0].shape[:2]
     return height, width
+
+
+def sizes_of(frames: Sequence[Image]) -> str:
+    """Every size that there is among them, such as "720x1280"."""
+    return ", ".join(dict.fromkeys("x".join(map(str, frame.shape[:2])) for frame in frames))
 
 
 def check_frames(frames: Sequence[Image]) -> None:

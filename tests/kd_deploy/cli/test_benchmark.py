@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
+from kd_deploy.runtime.benchmark import benchmark_all
 from kd_deploy.runtime.benchmark.tegrastats import Watch, parse, summarise
 from kd_deploy.runtime.bundle import Bundle
 
@@ -85,6 +87,55 @@ def test_where_none_passes_it_is_4_and_where_none_runs_3(
     assert outcome.code == 4
     assert "none passes: the golden frames fail it" in outcome.err
     assert json.loads(outcome.out)["fastest"]["winner"] is None
+
+
+def test_frames_of_a_cameras_size(tiny: Bundle, kd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[Any]] = {"session": set(), "frame": set()}
+
+    def watched(models: Any, *, boundary: str, frames: Any, **options: Any) -> Any:
+        seen[boundary] |= {frame.shape[:2] for frame in frames}
+        return benchmark_all(models, boundary=boundary, frames=frames, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("kd_deploy.runtime.benchmark.results.benchmark_all", watched)
+    outcome = kd("benchmark", tiny.path, "--seconds", 0, "--frame-size", "72x128")
+    assert outcome.code == 0
+    assert "frame_size" in outcome.out
+    assert outcome.out.count("72x128") == 1  # a session takes what is ready
+    assert seen == {"session": {(16, 24)}, "frame": {(72, 128)}}
+    entries = json.loads((tiny.path / "benchmark.json").read_text())["results"]
+    assert [(entry["size"], entry["frame_size"]) for entry in entries] == [
+        ("16x24", None),
+        ("16x24", "72x128"),
+    ]
+    assert "frame_size" not in kd("benchmark", tiny.path, "--seconds", 0).out
+
+
+def test_the_fastest_on_frames_of_a_cameras_size(tiny: Bundle, kd: Any) -> None:
+    options = ("--fastest", "--backend", "onnxruntime-cpu", "--seconds", 0)
+    assert (
+        "ms from a frame of 72x128 to mask"
+        in kd("benchmark", tiny.path, *options, "--frame-size", "72x128").out
+    )
+    assert "ms from frame to mask" in kd("benchmark", tiny.path, *options).out
+
+
+def test_a_frame_size_that_says_nothing_or_does_not_fit(
+    tiny: Bundle, kd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = kd("benchmark", tiny.path, "--boundary", "session", "--frame-size", "72x128")
+    assert outcome.code == 2
+    assert "--frame-size is of the boundary frame alone; add --boundary frame" in outcome.err
+    assert kd("benchmark", tiny.path, "--frame-size", "72").code == 2
+
+    def no_memory(*frame: Any) -> Any:
+        raise cv2.error("Insufficient memory")
+
+    monkeypatch.setattr("kd_deploy.runtime.benchmark.results.to_size", no_memory)
+    outcome = kd("benchmark", tiny.path, "--boundary", "frame", "--frame-size", "72x128", "--seconds", 0)
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == (
+        "error: --frame-size 72x128: the memory does not hold 2 golden frames of that size; ask for a smaller one"
+    )
 
 
 def test_a_backend_whose_library_is_missing_is_3(tiny: Bundle, kd: Any, without_tensorrt: Any) -> None:

@@ -45,6 +45,15 @@ def test_one_plot_a_boundary() -> None:
     assert figures.latencies is latencies
 
 
+def test_frames_of_another_size_have_a_plot_of_their_own() -> None:
+    sizes = ("64x96", "720x1280", None)
+    drawn = latencies([{**result("frame"), "frame_size": size} for size in sizes])
+    assert drawn.count("<svg") == 2
+    assert (
+        len([word for word in words(drawn) if word.startswith("boundary: frame, frames of 720x1280 (")]) == 1
+    )
+
+
 def test_a_configuration_has_one_colour_in_every_plot() -> None:
     entries = [result("session"), result("session", "int8"), result("frame", "int8")]
     first, second = latencies(entries).split("<svg")[1:]
@@ -77,7 +86,7 @@ def test_an_old_file_is_still_read(own_bundle: Path) -> None:
 
 
 def test_a_page_has_what_was_measured(own_bundle: Path) -> None:
-    more = {"ratio": 0.25, "device_p50_ms": 1.25, "energy_mj": 87.5}
+    more = {"ratio": 0.25, "device_p50_ms": 1.25, "energy_mj": 87.5, "frame_size": "720x1280"}
     first = {"ratio": 1.0, "device_p50_ms": None, "energy_mj": None}
     winner = {"backend": "torch", "precision": "int8", "p50_ms": 2.0, "command": "kd-deploy infer <here>"}
     html = write(
@@ -87,6 +96,7 @@ def test_a_page_has_what_was_measured(own_bundle: Path) -> None:
     )
     row = html[html.index("<td>torch int8") :]
     assert "<td>1.25</td>" in row
+    assert "<td>64x96, frames 720x1280</td>" in row
     assert "<td>0.25 &times;</td><td>87.5</td><td>yes</td>" in row
     assert "torch int8, 2.00 ms from frame to mask. <code>kd-deploy infer &lt;here&gt;</code>" in html
     assert "noisy: it was" in html

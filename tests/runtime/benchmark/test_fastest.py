@@ -121,6 +121,14 @@ def test_it_is_kept_and_the_verdicts_enter_the_ledger(tiny: Bundle, machine: Any
     assert (tiny.path / "parity.json").read_text() == "{}"  # the last check that the user asked for stays
 
 
+def test_frames_of_a_cameras_size_are_timed_and_the_golden_ones_judged(tiny: Bundle, machine: Any) -> None:
+    result = find_fastest(tiny, backends=["fake"], wanted=["fp32"], seconds=0, frame_size=(32, 48))
+    (entry,) = result["results"]
+    assert (entry["frame_size"], entry["size"]) == ("32x48", "16x24")
+    assert [entry["frames"] for entry in tiny.ledger()] == [2]
+    assert result["fastest"]["winner"]["agreement"] == 100
+
+
 def test_a_search_may_be_narrowed(tiny: Bundle, machine: Any) -> None:
     result = find_fastest(tiny, backends=["fake"], wanted=["fp32", "int8"], seconds=0)
     assert {candidate["precision"] for candidate in result["fastest"]["candidates"]} == {"fp32", "int8"}

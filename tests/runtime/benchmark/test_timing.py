@@ -73,3 +73,13 @@ def test_a_ratio_is_of_the_first_of_its_own_boundary() -> None:
     framed = [replace(timing([ms]), boundary="frame") for ms in (50.0, 25.0)]
     entries = to_json([timing([10.0]), timing([5.0]), *framed])["results"]
     assert [each["ratio"] for each in entries] == [1.0, 0.5, 1.0, 0.5]
+
+
+def test_frames_of_another_size_are_in_no_ratio() -> None:
+    framed = [
+        replace(timing([ms]), boundary="frame", frame_size=size)
+        for size, ms in (("24x32", 10.0), ("720x1280", 20.0), ("720x1280", 30.0))
+    ]
+    entries = to_json(framed)["results"]
+    assert [each["frame_size"] for each in entries] == ["24x32", "720x1280", "720x1280"]
+    assert [each["ratio"] for each in entries] == pytest.approx([1.0, 1.0, 1.5])

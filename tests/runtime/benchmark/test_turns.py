@@ -85,6 +85,18 @@ def test_session_takes_ready_batches_and_frame_takes_decoded_images(
     assert (calls, count) == (6, 6 * 2 * 2)  # each image there and its mask back, in every call
 
 
+def test_the_size_of_the_frames_is_the_boundarys_own(fake_model: Any, images: Any) -> None:
+    def sizes(boundary: Any) -> tuple[str, str | None]:
+        frames = [*images(2), *images(1, (50, 60))]
+        timing = benchmark(
+            fake_model(), boundary=boundary, frames=frames, seconds=0, min_n=1, warmup_seconds=0
+        )
+        return timing.size, timing.frame_size
+
+    assert sizes("frame") == ("24x32", "48x64, 50x60")
+    assert sizes("session") == ("24x32", None)
+
+
 def test_our_own_load_is_no_noise(fake_model: Any, images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     noise.load_before.cache_clear()
     loads = iter([[0.5, 0, 0], [9.0, 0, 0]])
