@@ -4,7 +4,8 @@
     python benchmarks/runtime.py BUNDLE... [--threads N] [--repeats R] [--json FILE]
 
 Frame to mask: `session` is a batch in and its masks out, `frame` a decoded frame in and its mask out, timed in turns on
-the bundle's golden frames. plain: the bundle's own network as smp has it, by torch.onnx; NumPy normalises, logits at
+the bundle's golden frames, which have the model's size; `frame of 1280x720` is of the same, brought to that size
+before, so resizing is in it. plain: the bundle's own network as smp has it, by torch.onnx; NumPy normalises, logits at
 stride 4 come out of ONNX Runtime as floats, OpenCV enlarges them and NumPy takes the argmax. The verdict is that of
 `kd-deploy benchmark --fastest`: the golden frames by the bundle's own limits.
 
@@ -36,6 +37,7 @@ from graphs import open_session, plain, plain_way, session_options, write_plain
 from tails import resize_then_argmax
 from timing import describe, interleaved, milliseconds, positive, say, table, write_results
 
+from kd_deploy.runtime.benchmark.results import golden_frames
 from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.images import write_image
@@ -48,6 +50,8 @@ from kd_deploy.runtime.video import write_video
 
 CPU = torch.device("cpu")
 BACKENDS = ("onnxruntime-cpu", "openvino")
+CAMERA = (720, 1280)
+"""Height and width of the frames that are not the model's."""
 REST = 0.1
 """Seconds before each call: threads of the library before it spin on for a while."""
 
@@ -91,22 +95,23 @@ def parse() -> argparse.Namespace:
 
 def frame_to_mask(bundle: Bundle, arguments: argparse.Namespace) -> Samples:
     """Time plain, and every configuration at both boundaries, in turns; print the table."""
-    frames = [frame for _, frame, _ in bundle.golden()]
+    frames, camera = golden_frames(bundle), golden_frames(bundle, CAMERA)
     with ExitStack() as stack:
         models = open_all(bundle, arguments.threads, stack)
         verdicts = {name: judge_golden(bundle, model) for name, model in models.items()}
         ways: dict[str, Callable[[Any], Any]] = {"plain": plain_frame(bundle, arguments.threads)}
         for name, model in models.items():
             ways[f"{name} session"] = partial(run_one, model)
-            ways[f"{name} frame"] = partial(segment, model)
+            ways[f"{name} frame"] = ways[f"{name} camera"] = partial(segment, model)
+        given = {name: camera if name.endswith(" camera") else frames for name in ways}
         samples: Samples = defaultdict(list)
         for number in range(arguments.repeats + 1):
             say(f"round {number} of {arguments.repeats}")
             for name, way in ways.items():
                 time.sleep(REST)
-                taken = milliseconds(partial(way, frames[number % len(frames)]), CPU)
+                taken = milliseconds(partial(way, given[name][number % len(frames)]), CPU)
                 samples[name] += [taken] if number else []  # the first warms up
-    rows = [("plain", "", f"{median(samples['plain']):.1f}", "", "1.00", "", "")]
+    rows = [("plain", "", f"{median(samples['plain']):.1f}", "", "", "1.00", "", "")]
     for name in models:
         session, frame = samples[f"{name} session"], samples[f"{name} frame"]
         report = verdicts[name]
@@ -116,20 +121,16 @@ def frame_to_mask(bundle: Bundle, arguments: argparse.Namespace) -> Samples:
                 f"{median(session):.1f}",
                 f"{median(frame):.1f}",
                 f"{ratio(frame, session):.3f}",
+                f"{ratio(samples[f'{name} camera'], session):.3f}",
                 f"{ratio(frame, samples['plain']):.2f}",
                 f"{report.pixel_agreement:.3f}",
                 report.verdict,
             )
         )
     head = (
-        "",
-        "session, ms",
-        "frame, ms",
-        "frame / session",
-        "frame / plain",
-        "agreement, %",
-        "golden frames",
-    )
+        "", "session, ms", "frame, ms", "frame / session", "frame of 1280x720 / session", "frame / plain",
+        "agreement, %", "golden frames",
+    )  # fmt: skip
     print(table(head, rows), flush=True)
     return samples
 
@@ -212,8 +213,8 @@ def session_fps(model: Model, frames: list[Any]) -> float:
 def overlay(bundle: Bundle, arguments: argparse.Namespace) -> Samples:
     """Drawing against segmenting, of frames of 1280x720."""
     _, frame, _ = next(bundle.golden())
-    frame = to_size(frame, (720, 1280))
-    painter = Overlay(bundle.classes, bundle.palette, (720, 1280))
+    frame = to_size(frame, CAMERA)
+    painter = Overlay(bundle.classes, bundle.palette, CAMERA)
     with open_model(bundle, threads=arguments.threads) as model:
         mask = segment(model, frame)
         ways = {"frame": lambda: segment(model, frame), "overlay": lambda: painter.draw(frame, mask)}
