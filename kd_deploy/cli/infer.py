@@ -168,6 +168,11 @@ def _warn(report: InferReport) -> None:
         lines.append(f"{line}; it announced {report.frames + report.failed}")
     elif report.corrupt:
         lines.append(f"{report.source}: reading failed {report.corrupt} times and went on")
+    if report.shorter:
+        lines.append(
+            f"{report.source}: ends {report.shorter} frames before the length that its container announces: it was cut "
+            "short, or its sound goes on longer"
+        )
     if report.skipped:
         lines.append(f"{report.source}: no pictures, left out: {', '.join(report.skipped)}")
     for line in lines:
@@ -176,7 +181,10 @@ def _warn(report: InferReport) -> None:
 
 @contextmanager
 def _end_at_a_signal() -> Iterator[None]:
-    """SIGTERM (systemd, docker stop) ends as Ctrl-C does: the file is finished first, whatever signals follow."""
+    """SIGTERM (systemd, docker stop) and SIGHUP (a terminal or an ssh connection that closes) end as Ctrl-C does: the
+    file is finished first, whatever signals follow."""
+    from kd_deploy.runtime.interrupts import SIGNALS
+
     asked = False
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -188,9 +196,7 @@ def _end_at_a_signal() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heeded = [
-        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN
-    ]
+    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
     previous = {number: signal.signal(number, end) for number in heeded}
     try:
         yield

@@ -25,7 +25,8 @@ class InferReport:
         view: what the output shows.
         model: what ran, and where.
         frames: images or video frames segmented.
-        failed: frames that a video's container announces and that could not be decoded.
+        failed: frames that a video's container holds and that could not be decoded.
+        shorter: frames by which a video ends before the length of a container that does not count them.
         skipped: names of the files in a folder that are no images.
         size: height and width in pixels of the source's frames; None where a folder mixes sizes.
         seconds: inside the boundary, for all frames.
@@ -61,6 +62,7 @@ class InferReport:
     live: bool = False
     dropped: int = 0
     corrupt: int = 0
+    shorter: int = 0
     ended: str | None = None
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None

@@ -80,6 +80,7 @@ def infer_video(
         model=models[0].describe(),
         frames=meter.frames,
         failed=video.failed,
+        shorter=video.shorter,
         skipped=(),
         size=(video.info.height, video.info.width),
         seconds=seconds,

@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
-import cv2
-import numpy as np
-
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.segment import to_size
 from kd_deploy.runtime.video.pipeline import wait_past_interrupts
-from kd_deploy.runtime.video.reader import Image, Shot, VideoInfo, describe
+from kd_deploy.runtime.video.reader import Image, Shot, VideoInfo, as_bgr, describe
 
 PATIENCE = 5.0
 """Seconds without a frame after which a live source has ended."""
@@ -40,14 +37,14 @@ class LiveVideo:
         corrupt: how often reading failed and went on.
         ended: why there are no more frames, None before.
         live: always True.
-        failed: always 0: a live source announces nothing.
+        failed, shorter: always 0: a live source announces nothing.
 
     Raises:
-        UserError: no first frame within `patience`.
+        UserError: no first frame within `patience`, or one that is not BGR.
     """
 
     live = True
-    failed = 0
+    failed = shorter = 0
 
     def __init__(self, name: str, capture: Any, patience: float = PATIENCE) -> None:
         self.decoded = self.dropped = self.corrupt = 0
@@ -137,7 +134,6 @@ class LiveVideo:
                 self._changed.wait_for(lambda: self._stopped, timeout=_PAUSE)
         return None
 
-    def _as_first(self, image: Image) -> Image:
-        if image.ndim == 2 or image.shape[2] == 1:  # a pipeline that ends in grey
-            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    def _as_first(self, image: Any) -> Image:
+        image = as_bgr(image, self._capture, self._name)
         return to_size(image, (self.info.height, self.info.width)) if hasattr(self, "info") else image

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 import cv2
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.video.live import PATIENCE, LiveVideo
-from kd_deploy.runtime.video.opencv import file_backend, opencv_name, quiet_opencv, utf8
+from kd_deploy.runtime.video.opencv import (
+    file_backend,
+    has_gstreamer_timeouts,
+    opencv_name,
+    opencv_words,
+    quiet_opencv,
+    utf8,
+)
 from kd_deploy.runtime.video.reader import Video
-from kd_deploy.runtime.video.source import Source, parse_source
+from kd_deploy.runtime.video.source import Source, mask_passwords, parse_source
 
 OPEN_SECONDS = 10
 """How long an address may take to answer."""
@@ -59,16 +69,21 @@ def open_video(source: Source | str) -> Iterator[Video | LiveVideo]:
 
 @contextmanager
 def _live(source: Source) -> Iterator[Video | LiveVideo]:
-    capture = _capture(source)
+    with opencv_words() as words:
+        capture = _capture(source)
     if not capture.isOpened():
         capture.release()
-        raise UserError(f"{source.name}: {_REMEDY[source.kind]}")
+        raise UserError(f"{source.name}: {_REMEDY[source.kind].format(reason=_reason(words))}")
     announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     if source.finite or (source.kind == "url" and announced > 0):
         with _released(capture):
             yield Video(source.name, capture)
         return
-    video = LiveVideo(source.name, capture)
+    try:
+        video = LiveVideo(source.name, capture)
+    except BaseException:
+        capture.release()
+        raise
     try:
         yield video
     finally:
@@ -81,8 +96,14 @@ _REMEDY = {
     "and that no other program holds it",
     "url": f"cannot be opened (refused, no answer within {OPEN_SECONDS} s, wrong user or password, or no video); "
     "try it with ffprobe",
-    "pipeline": "GStreamer cannot start it; try it with gst-launch-1.0",
+    "pipeline": "GStreamer cannot start it{reason}; try it with gst-launch-1.0",
 }
+
+
+def _reason(words: list[str]) -> str:
+    """What the element at fault said, as OpenCV passes it on; of an element that does not exist it says nothing."""
+    found = re.search(r"module (\S+) reported: (.+)", "".join(words))
+    return f" ({found[1]}: {mask_passwords(found[2].strip().rstrip('.'))})" if found else ""
 
 
 def _capture(source: Source) -> Any:
@@ -91,14 +112,28 @@ def _capture(source: Source) -> Any:
         os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", f"{PATIENCE:.0f}")  # seconds; 10 without
         device: int | str = int(source.target) if source.target.isdigit() else source.target
         return cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
-    if source.kind == "pipeline":
-        return cv2.VideoCapture(utf8(source.target), cv2.CAP_GSTREAMER)
     timeouts = (
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_SECONDS * 1000),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(PATIENCE * 1000)),
     )
+    if source.kind == "pipeline":
+        own = timeouts if has_gstreamer_timeouts() else ()
+        return _in_time(source.name, lambda: cv2.VideoCapture(utf8(source.target), cv2.CAP_GSTREAMER, own))
     with _environment(_FFMPEG_OPTIONS, "rtsp_transport;tcp"):
         return cv2.VideoCapture(utf8(source.target), file_backend(), timeouts)
+
+
+def _in_time(name: str, open_capture: Callable[[], Any]) -> Any:
+    """Open a pipeline beside the caller: one that never starts would hold OpenCV below 4.7, and Ctrl-C, for ever."""
+    opened: Queue[Any] = Queue()
+    threading.Thread(target=lambda: opened.put(open_capture()), name=f"open {name}", daemon=True).start()
+    try:
+        return opened.get(timeout=OPEN_SECONDS + 1)
+    except Empty:
+        raise UserError(
+            f"{name}: GStreamer gives no frame within {OPEN_SECONDS} s; try it with gst-launch-1.0, which names "
+            "elements that do not exist"
+        ) from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import cv2
 
 from kd_deploy.runtime.errors import UserError
 
-_SILENT = 0  # LOG_LEVEL_SILENT, which OpenCV 4 has no name for
+_SILENT, _WARNING = 0, 3  # LOG_LEVEL_SILENT and _WARNING, which OpenCV 4 has no names for
 
 _PIPE = 1 << 16
 """Bytes that a pipe of Linux holds."""
@@ -26,13 +26,26 @@ def quiet_opencv() -> Iterator[None]:
     FFmpeg's level is read once in a process, when the first video is opened; -8 is AV_LOG_QUIET.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    with _log_level(_SILENT):
+        yield
+
+
+@contextmanager
+def opencv_words() -> Iterator[list[str]]:
+    """Take what OpenCV, and the libraries under it, warn of instead of printing it: `stderr_words`."""
+    with stderr_words() as words, _log_level(_WARNING):
+        yield words
+
+
+@contextmanager
+def _log_level(level: int) -> Iterator[None]:
     logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # OpenCV 4, and 5
-    level = logging.getLogLevel()
-    logging.setLogLevel(_SILENT)
+    before = logging.getLogLevel()
+    logging.setLogLevel(level)
     try:
         yield
     finally:
-        logging.setLogLevel(level)
+        logging.setLogLevel(before)
 
 
 @contextmanager
@@ -103,6 +116,12 @@ def file_backend() -> int:
 def has_gstreamer() -> bool:
     """Whether this OpenCV was built with GStreamer: pip's never is, the one of Ubuntu and JetPack is."""
     return bool(build_options(cv2.getBuildInformation())["gstreamer"])
+
+
+def has_gstreamer_timeouts() -> bool:
+    """Whether a pipeline takes them: from OpenCV 4.7 on (opencv#22919); older ones refuse to open with any."""
+    major, minor = cv2.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (4, 7)
 
 
 def has_windows() -> bool:

@@ -42,15 +42,16 @@ def in_order(
     stage: _Stage[T, R] = _Stage(items, depth or 2 * len(workers))
     ends = [threading.Event() for _ in workers]
     threads = [threading.Thread(target=stage.work, args=task) for task in zip(workers, ends, strict=True)]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         yield stage.results()
     finally:
         stage.stop(len(threads))
         for thread, end in zip(threads, ends, strict=True):
-            wait_past_interrupts(end)
-            thread.join()
+            if thread.ident is not None:  # started, unless Ctrl-C came before
+                wait_past_interrupts(end)
+                thread.join()
 
 
 def wait_past_interrupts(end: threading.Event, seconds: float = math.inf) -> bool:

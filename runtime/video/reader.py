@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.video.source import APPSINK
 
 Image = NDArray[np.uint8]
 
@@ -24,6 +27,11 @@ MAX_FPS = 1000.0
 
 ATTEMPTS = 64
 """Reads in a row that may fail before a video counts as ended: a corrupt frame fails one, the end fails all at once."""
+
+
+COUNTED = (".mp4", ".m4v", ".mov", ".avi")
+"""Containers that hold the number of their frames; of the others OpenCV makes it from the length, sound included, and
+the rate."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,22 @@ def describe(capture: Any, first: Image) -> VideoInfo:
     )
 
 
+def as_bgr(image: Any, capture: Any, name: str) -> Image:
+    """A capture's picture as (H, W, 3) uint8 BGR, made of grey where it is.
+
+    Raises:
+        UserError: it is something else, such as the NV12 of a pipeline without videoconvert: one plane of more rows
+            than the picture has.
+    """
+    if image.dtype == np.uint8:
+        height = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if image.ndim == 3 and image.shape[2] == 3:
+            return image  # type: ignore[no-any-return]
+        if (image.ndim == 2 or image.shape[2] == 1) and (height <= 0 or image.shape[0] == height):
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    raise UserError(f"{name}: gives {image.dtype} {image.shape} and no BGR; end the pipeline in: {APPSINK}")
+
+
 class Video:
     """An opened video: iterate over it once for its frames, (H, W, 3) uint8 BGR.
 
@@ -87,11 +111,12 @@ class Video:
 
     def __init__(self, name: str, capture: Any) -> None:
         self.decoded = 0
-        self._capture = capture
+        self._name, self._capture = name, capture
+        self._counted = Path(name).suffix.lower() in COUNTED
         self._ended = False
         self._recovered = 0
         self._elapsed = 0.0
-        self._gaps = 0
+        self._steps: Counter[int] = Counter()  # from frame to frame, in frames of the announced rate
         first = self._read()
         if first is None:
             raise UserError(
@@ -110,7 +135,7 @@ class Video:
         del self._first
         while image is not None:
             self.decoded += 1
-            self._count_gap()
+            self._count_step()
             yield Shot(image, perf_counter())
             image = self._read()
         self._ended = True
@@ -120,26 +145,45 @@ class Video:
 
     @property
     def failed(self) -> int:
-        """Frames that the container announces and that did not come out; 0 before the end."""
-        return max(0, (self.info.frames or 0) - self.decoded) if self._ended else 0
+        """Frames that the container holds and that did not come out; 0 before the end."""
+        missing = max(0, (self.info.frames or 0) - self.decoded) if self._ended else 0
+        return missing if self._counted else min(missing, self._lost())
 
     @property
     def corrupt(self) -> int:
         """Frames in the middle that could not be decoded, as far as timestamps or failed reads tell (AVI's do not)."""
-        if self.info.frames is None:
-            return self._recovered
-        return min(self.failed, max(self._gaps, self._recovered))
+        return self._recovered if self.info.frames is None else min(self.failed, self._lost())
+
+    @property
+    def shorter(self) -> int:
+        """Frames that are missing from the length of a container that does not count them; 0 before the end.
+
+        The video was cut short, or its sound goes on longer.
+        """
+        if self._counted or not self._ended or not (step := self._step()):
+            return 0
+        return max(0, (self.info.frames or 0) // step - self.decoded - self.failed)
+
+    def _step(self) -> int:
+        """The usual step between frames; 0 where the rate varies."""
+        step, count = max(self._steps.items(), key=lambda item: item[1], default=(1, 0))
+        return step if 2 * count >= self._steps.total() else 0
+
+    def _lost(self) -> int:
+        step = self._step()
+        gaps = sum((round(long / step) - 1) * count for long, count in self._steps.items()) if step else 0
+        return max(gaps, self._recovered)
 
     def _read(self) -> Image | None:
         for attempt in range(ATTEMPTS):
             decodes, image = self._capture.read()
             if decodes:
                 self._recovered += attempt
-                return image  # type: ignore[no-any-return]
+                return as_bgr(image, self._capture, self._name)
         return None
 
-    def _count_gap(self) -> None:
-        """Frames between this timestamp and the last one, at the announced rate."""
+    def _count_step(self) -> None:
         elapsed = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        self._gaps += max(0, round((elapsed - self._elapsed) * self.info.fps) - 1) if self.decoded > 1 else 0
+        if self.decoded > 1:
+            self._steps[max(1, round((elapsed - self._elapsed) * self.info.fps))] += 1
         self._elapsed = elapsed

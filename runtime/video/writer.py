@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import atomic_file
+from kd_deploy.runtime.interrupts import held_back
 from kd_deploy.runtime.video.opencv import file_backend, no_stderr, opencv_name, quiet_opencv
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}
@@ -88,10 +89,14 @@ class VideoWriter:
             self._writer.release()
 
     def _verify(self) -> None:
-        """Open the file again: OpenCV reports no failed write."""
+        """Read the last frame: OpenCV reports no failed write, and WebM opens wherever it is cut."""
         if not self.frames:
             raise UserError(f"{self._path}: no frame to write; check the source")
-        if not cv2.VideoCapture(self._temporary, file_backend()).isOpened():
+        written = cv2.VideoCapture(self._temporary, file_backend())
+        written.set(cv2.CAP_PROP_POS_FRAMES, self.frames - 1)
+        whole = written.read()[0]
+        written.release()
+        if not whole:
             raise UserError(f"{self._path}: could not be written to its end; free space on the disk")
 
 
@@ -123,7 +128,7 @@ def write_video(path: Path, fps: float) -> Iterator[VideoWriter]:
     """Write a video file that stands under its name only once it is complete.
 
     After an exception `path` is as it was. After Ctrl-C the frames written so far become a complete file where
-    there was none before, and the KeyboardInterrupt goes on.
+    there was none before, and the KeyboardInterrupt goes on. Signals that come while it is finished wait for it.
 
     Raises:
         UserError: `path` has another suffix than `CODECS`, is not UTF-8, or cannot be written, or the disk is full.
@@ -132,11 +137,13 @@ def write_video(path: Path, fps: float) -> Iterator[VideoWriter]:
         raise UserError(f"{path}: a video is written as {' or '.join(CODECS)}; name such a file")
     opencv_name(path)
     interrupt: KeyboardInterrupt | None = None
-    with quiet_opencv(), atomic_file(path) as temporary:
+    with quiet_opencv(), held_back() as hold_signals, atomic_file(path) as temporary:
         writer = VideoWriter(path, temporary, fps)
         try:
             yield writer
+            hold_signals()
         except KeyboardInterrupt as error:
+            hold_signals()
             if path.exists() or not writer.frames:
                 raise
             interrupt = error

@@ -19,6 +19,8 @@ DEVICE = ("click", "rich", "numpy", "cv2", "onnxruntime")
 PURE = ("click", "rich")
 """Those of them that any Python imports, whichever Python they were installed for."""
 
+ROOT = Path(__file__).parents[2]
+
 ABSENT = (
     "torch",
     "torchvision",
@@ -57,15 +59,25 @@ class Device:
         return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
-def linked(folder: Path, wheel: Path, modules: Iterable[str], interpreter: str = sys.executable) -> Device:
+def linked(
+    folder: Path,
+    wheel: Path,
+    modules: Iterable[str],
+    interpreter: str = sys.executable,
+    system: Iterable[str] | None = None,
+) -> Device:
     """Without an index: the modules' distributions and all that they require are links to those installed here.
 
     pip installs the wheel, with its dependencies where `interpreter` is this Python: they must be there then.
+
+    Args:
+        system: distributions that are `interpreter`'s own, as a Jetson's are; None: it sees none of its own.
     """
-    subprocess.run([interpreter, "-m", "venv", "--without-pip", str(folder)], check=True)
+    sees = [] if system is None else ["--system-site-packages"]
+    subprocess.run([interpreter, "-m", "venv", "--without-pip", *sees, str(folder)], check=True)
     (site,) = folder.glob("lib/python3.*/site-packages")
     owners = metadata.packages_distributions()
-    for name in _closure(owners[module][0] for module in modules):
+    for name in _closure(owners[module][0] for module in modules) - set(system or ()):
         distribution = metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
             target = Path(str(distribution.locate_file(top)))
@@ -83,6 +95,21 @@ def installed(folder: Path, wheel: Path, libraries: Iterable[str], interpreter: 
     device = Device(folder)
     _pip("--python", str(device.python), "install", str(wheel), *libraries)
     return device
+
+
+def gstreamer_python() -> str | None:
+    """The system's own Python, where its OpenCV has GStreamer and this Python's binary modules fit it; or None."""
+    source = (
+        "import cv2, sys; from kd_deploy.runtime.video.opencv import has_gstreamer; "
+        "print(sys.version_info[:2], has_gstreamer())"
+    )
+    try:
+        said = subprocess.run(
+            ["/usr/bin/python3", "-c", source], capture_output=True, text=True, cwd=ROOT
+        ).stdout
+    except OSError:
+        return None
+    return "/usr/bin/python3" if said.strip() == f"{sys.version_info[:2]} True" else None
 
 
 def python310() -> str | None:

@@ -162,7 +162,7 @@ def test_only_the_first_signal_interrupts(number: signal.Signals) -> None:
 
 
 @UNIX
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)])
 def test_a_signal_finishes_the_file(deeplab: Any, tmp_path: Path, number: int) -> None:
     """A video too long to be done, in a process of its own."""
     clip, output = write_moving(tmp_path / "clip.mp4", 3000), tmp_path / "out.mp4"

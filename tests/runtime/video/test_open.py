@@ -126,6 +126,39 @@ def test_a_camera_is_live_and_released(camera: Any) -> None:
     assert capture.released
 
 
+def test_a_source_that_gives_nothing_is_released(camera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    capture, _ = camera
+    capture.waiting.get(), capture.waiting.get()
+    monkeypatch.setattr("kd_deploy.runtime.video.open.LiveVideo", partial(LiveVideo, patience=0.1))
+    with pytest.raises(UserError, match="camera 1: gave no frame"), open_video("1"):
+        pass
+    assert capture.released
+
+
+def test_a_pipeline_that_never_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    hang = threading.Event()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: hang.wait(10))
+    monkeypatch.setattr("kd_deploy.runtime.video.open.OPEN_SECONDS", -0.9)
+    with (
+        pytest.raises(
+            UserError, match=r"^none ! appsink: GStreamer gives no frame within .*; try it with gst"
+        ),
+        open_video(Source("pipeline", "none ! appsink", "none ! appsink")),
+    ):
+        pass
+    hang.set()
+
+
+@pytest.mark.parametrize(("version", "there"), [("4.6.0", False), ("4.7.0", True), ("5.0.0-dev", True)])
+def test_a_pipeline_gets_timeouts_where_opencv_takes_them(
+    camera: Any, monkeypatch: pytest.MonkeyPatch, version: str, there: bool
+) -> None:
+    monkeypatch.setattr(cv2, "__version__", version)
+    with open_video(Source("pipeline", "v4l2src ! appsink", "v4l2src ! appsink")):
+        pass
+    assert bool(camera[1][2]) is there
+
+
 def test_an_address_is_opened_over_tcp_with_timeouts(camera: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, asked = camera
     monkeypatch.delenv(OPTIONS, raising=False)

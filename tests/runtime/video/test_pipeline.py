@@ -175,3 +175,18 @@ def test_ctrl_c_again_and_again_still_waits_for_the_worker(signals: int) -> None
     time.sleep(0.2)
     assert process.communicate("go on\n", timeout=60)[0] == "done\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_ctrl_c_while_the_threads_start_leaves_none(monkeypatch: pytest.MonkeyPatch, started: int) -> None:
+    threads, start, number = threading.active_count(), threading.Thread.start, count()
+
+    def interrupted(thread: threading.Thread) -> None:
+        if next(number) == started:
+            raise KeyboardInterrupt
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), in_order([abs] * 3, range(100)):
+        pass
+    assert threading.active_count() == threads

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.video import CODECS, VideoInfo, read_video, write_video
+from kd_deploy.runtime.video import CODECS, VideoInfo, VideoWriter, read_video, write_video
 from kd_deploy.runtime.video.writer import Pace
 from tests.runtime.video.clips import files, grey, write
 
@@ -70,19 +71,52 @@ def test_after_ctrl_c_the_frames_so_far_are_a_complete_file(tmp_path: Path) -> N
     assert files(tmp_path) == whole  # a part takes no whole file's place
 
 
-def test_a_full_disk_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.95])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_full_disk_is_noticed(tmp_path: Path, suffix: str, share: float) -> None:
+    """At any place: a WebM file opens, and announces its whole length, wherever it is cut."""
     resource = pytest.importorskip("resource")
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(b"old")
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"clip{suffix}"
+    write(whole, [noise] * 30)
+    path.write_bytes(b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * whole.stat().st_size), hard))
     try:
         with pytest.raises(UserError, match="free space"):
             write(path, [noise] * 30)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert files(tmp_path) == {"clip.mp4": b"old"}
+    whole.unlink()
+    assert files(tmp_path) == {path.name: b"old"}
+
+
+@pytest.mark.parametrize("rate", [0.5, 12.3457, 23.976, 29.97, 59.94, 100.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("count", [1, 2, 61])
+def test_the_last_frame_is_found_at_every_rate(tmp_path: Path, suffix: str, rate: float, count: int) -> None:
+    with write_video(tmp_path / f"clip{suffix}", rate) as sink:
+        for number in range(count):
+            sink.write(grey(number))
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("step", ["_close", "_verify"])
+def test_ctrl_c_while_a_file_is_finished_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    done = getattr(VideoWriter, step)
+
+    def interrupted(writer: VideoWriter) -> None:
+        signal.raise_signal(signal.SIGINT)
+        done(writer)
+
+    monkeypatch.setattr(VideoWriter, step, interrupted)
+    (tmp_path / "clip.mp4").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "clip.mp4", [grey(1), grey(2)])
+    with read_video(tmp_path / "clip.mp4") as video:
+        assert len(list(video)) == 2
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
