@@ -61,8 +61,8 @@ def _plot(boundary: str, results: Results, colors: Mapping[str, str]) -> Markup:
 
 def _boundary(result: Mapping[str, Any]) -> str:
     """The boundary, with the frames' size where it is not the model's; older files do not know it."""
-    frames = result.get("frame_size")
-    return result["boundary"] + ("" if frames in (None, result["size"]) else f", frames of {frames}")
+    boundary, frames = str(result["boundary"]), result.get("frame_size")
+    return boundary if frames in (None, result["size"]) else f"{boundary}, frames of {frames}"
 
 
 def _name(result: Mapping[str, Any]) -> str:
