@@ -4,8 +4,8 @@
 
 Linux. Each worker has one thread.
 One long video of drawn, moving frames is made in a temporary folder and goes through `infer` as it is. With --live
-they come as JPEG pictures over HTTP, as of a network camera, RATE a second from a process of its own, until so many have
-been segmented.
+they come as JPEG pictures over HTTP, as of a network camera, RATE a second from a process of its own, until so many
+have been segmented.
 """
 
 from __future__ import annotations
