@@ -1,7 +1,6 @@
 """Pipelines and network cameras for real: the system's OpenCV with GStreamer, as a Jetson has it, and an RTSP server.
 
-On Debian and Ubuntu: apt install python3-opencv python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good
-gstreamer1.0-plugins-bad gstreamer1.0-libav xvfb xdotool.
+.ci/run has the names of Debian's packages.
 """
 
 from __future__ import annotations
