@@ -117,8 +117,9 @@ def write_models(
 
 
 def _note(precision: str, chosen: quantise.Quantised) -> str:
+    bits = "" if chosen.weight_bits == 8 else f", weights of {chosen.weight_bits} bits"
     left = f"{sum(chosen.left.values())} of {', '.join(chosen.left)} stay" if chosen.left else "none stays"
     return (
         f"{precision}: {chosen.agreement:.3f} % of {chosen.held_out_frames} held-out frames' pixels agree with fp32; "
-        f"{chosen.quantised} layers in int8, {left} in float32; ranges by {chosen.method}"
+        f"{chosen.quantised} layers in int8, {left} in float32; ranges by {chosen.method}{bits}"
     )

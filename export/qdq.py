@@ -20,6 +20,10 @@ from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
 Target = Literal["tensorrt", "cpu"]
 Range = tuple[np.float32, np.float32]
 
+WEIGHT_BITS = {"tensorrt": (8,), "cpu": (8, 7)}
+"""How fine weights may be, in the order in which they are tried. Processors without VNNI add two products of uint8 and
+int8 in 16 bits: of 8 and 8 bits they overflow in silence, of 8 and 7 they do not."""
+
 _WEIGHTED = {"tensorrt": ("Conv", "Gemm", "MatMul"), "cpu": ("Conv", "MatMul")}
 _ACTIVATIONS = ("Relu", "Clip")
 _MIN_GROUPS = 8
@@ -78,9 +82,16 @@ def calibrated(model: onnx.ModelProto, target: Target) -> list[str]:
 
 
 def insert(
-    model: onnx.ModelProto, target: Target, chosen: Collection[str], ranges: Mapping[str, Range]
+    model: onnx.ModelProto,
+    target: Target,
+    chosen: Collection[str],
+    ranges: Mapping[str, Range],
+    weight_bits: int = 8,
 ) -> onnx.ModelProto:
     """A copy of `model` with the weighted nodes named in `chosen` in int8; its ends and facts are the same.
+
+    Args:
+        weight_bits: one of `WEIGHT_BITS`.
 
     Raises:
         RuntimeError: ONNX Runtime's quantiser wrote another opset, other ends or an invalid graph (a bug).
@@ -96,9 +107,9 @@ def insert(
             graph = _signed(graph, [*itertools.chain(*names.values())], ranges)
         else:
             if names["MatMul"]:
-                graph = _dynamic(graph, names["MatMul"])
+                graph = _dynamic(graph, names["MatMul"], weight_bits)
             if names["Conv"]:
-                graph = _unsigned(graph, names["Conv"], ranges)
+                graph = _unsigned(graph, names["Conv"], ranges, weight_bits)
     _restore(graph, model)
     return graph
 
@@ -112,13 +123,17 @@ def _signed(model: onnx.ModelProto, nodes: list[str], ranges: Mapping[str, Range
         "OpTypesToExcludeOutputQuantization": list(_WEIGHTED["tensorrt"]),
         **_MATMUL_CHANNELS,
     }
-    return _static(model, QuantType.QInt8, nodes, list(_WEIGHTED["tensorrt"]), ranges, options)
+    return _static(model, QuantType.QInt8, nodes, list(_WEIGHTED["tensorrt"]), ranges, 8, options)
 
 
-def _unsigned(model: onnx.ModelProto, convs: list[str], ranges: Mapping[str, Range]) -> onnx.ModelProto:
+def _unsigned(
+    model: onnx.ModelProto, convs: list[str], ranges: Mapping[str, Range], weight_bits: int
+) -> onnx.ModelProto:
     """uint8 in front of and behind convolutions, whose activation becomes the clipping at 0 and 255."""
     activations = [node.name for node in model.graph.node if node.op_type in _ACTIVATIONS]
-    return _static(model, QuantType.QUInt8, convs + activations, ["Conv", *_ACTIVATIONS], ranges, {})
+    return _static(
+        model, QuantType.QUInt8, convs + activations, ["Conv", *_ACTIVATIONS], ranges, weight_bits, {}
+    )
 
 
 def _static(
@@ -127,19 +142,22 @@ def _static(
     nodes: list[str],
     kinds: list[str],
     ranges: Mapping[str, Range],
+    weight_bits: int,
     options: dict[str, Any],
 ) -> onnx.ModelProto:
     data = TensorsData(CalibrationMethod.MinMax, dict(ranges))
-    quantizer = QDQQuantizer(model, True, False, QuantType.QInt8, activation, data, nodes, [], kinds, options)
+    quantizer = QDQQuantizer(
+        model, True, weight_bits == 7, QuantType.QInt8, activation, data, nodes, [], kinds, options
+    )
     return _finish(quantizer)
 
 
-def _dynamic(model: onnx.ModelProto, nodes: list[str]) -> onnx.ModelProto:
+def _dynamic(model: onnx.ModelProto, nodes: list[str], weight_bits: int) -> onnx.ModelProto:
     """MatMul in integers with a scale taken from each input as it comes; weights int8 per column."""
     quantizer = ONNXQuantizer(
         model,
         True,
-        False,
+        weight_bits == 7,
         QuantizationMode.IntegerOps,
         False,
         QuantType.QInt8,

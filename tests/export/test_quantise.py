@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from kd_deploy.export.calibrate import histograms
 from kd_deploy.export.graph import DeployedGraph
 from kd_deploy.export.onnx_graph import Ends, write_onnx
-from kd_deploy.export.qdq import Target, groups, read
+from kd_deploy.export.qdq import Target, calibrated, groups, insert, read
 from kd_deploy.export.quantise import MIN_FRAMES, Quantised, quantise
 from kd_deploy.models.segmenter import Segmenter
 from kd_deploy.runtime.errors import UserError
@@ -189,11 +191,26 @@ def test_for_the_cpu_convolutions_are_unsigned_and_matrices_dynamic(
     assert len(convs) + len(graph.of("MatMulInteger")) == sum(map(len, layers.values()))
 
 
+def test_weights_of_7_bits_leave_room_for_a_sum_of_two_products(source: Path, frames: list[Frame]) -> None:
+    """255 * 64 twice is less than 2^15; 255 * 127 twice is not, and processors without VNNI cut it off."""
+    model = read(source)
+    chosen = [name for group in groups(model, "cpu").values() for name in group]
+    found = histograms(model, calibrated(model, "cpu"), [frames[0].image], lambda: None)
+    ranges = {name: histogram.range("minmax") for name, histogram in found.items()}
+    for bits, largest in ((8, 127), (7, 64)):
+        graph = insert(model, "cpu", chosen, ranges, bits)
+        values = [numpy_helper.to_array(t) for t in graph.graph.initializer if t.name.endswith("_quantized")]
+        weights = [value for value in values if value.dtype == np.int8 and value.ndim > 1]
+        assert len(weights) == len(chosen)
+        assert max(abs(weight.astype(int)).max() for weight in weights) == largest
+
+
 def test_what_it_says(source: Path, written: tuple[Quantised, Path], target: Target) -> None:
     result, file = written
     assert (result.target, result.calibration_frames, result.held_out_frames) == (target, 6, 2)
-    assert {step.method for step in result.steps} == {"minmax", "percentile", "entropy"}
-    assert result.method == result.steps[-1].method
+    ways = {(step.method, step.weight_bits) for step in result.steps}
+    assert ways == {*product(("minmax", "percentile", "entropy"), (8, 7) if target == "cpu" else (8,))}
+    assert (result.method, result.weight_bits) == (result.steps[-1].method, result.steps[-1].weight_bits)
     assert result.agreement == max(step.agreement for step in result.steps)
     assert result.float_miou is not None
     assert all(step.miou is not None for step in result.steps)
