@@ -7,9 +7,9 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
 import cv2
@@ -125,15 +125,22 @@ def _capture(source: Source) -> Any:
 
 def _in_time(name: str, open_capture: Callable[[], Any]) -> Any:
     """Open a pipeline beside the caller: one that never starts would hold OpenCV below 4.7, and Ctrl-C, for ever."""
-    opened: Queue[Any] = Queue()
-    threading.Thread(target=lambda: opened.put(open_capture()), name=f"open {name}", daemon=True).start()
-    try:
-        return opened.get(timeout=OPEN_SECONDS + 1)
-    except Empty:
+    opened: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            opened.set_result(open_capture())
+        except BaseException as error:
+            opened.set_exception(error)
+
+    threading.Thread(target=work, name=f"open {name}", daemon=True).start()
+    wait([opened], OPEN_SECONDS + 1)
+    if not opened.done():
         raise UserError(
             f"{name}: GStreamer gives no frame within {OPEN_SECONDS} s; try it with gst-launch-1.0, which names "
             "elements that do not exist"
-        ) from None
+        )
+    return opened.result()
 
 
 @contextmanager

@@ -149,6 +149,12 @@ def test_a_pipeline_that_never_starts_is_one_line(monkeypatch: pytest.MonkeyPatc
     hang.set()
 
 
+def test_what_opening_a_pipeline_raises_comes_out() -> None:
+    name = "filesrc location=\udcff ! appsink"  # bytes on the command line that are no UTF-8
+    with pytest.raises(UserError, match="is not UTF-8"), open_video(Source("pipeline", name, name)):
+        pass
+
+
 @pytest.mark.parametrize(("version", "there"), [("4.6.0", False), ("4.7.0", True), ("5.0.0-dev", True)])
 def test_a_pipeline_gets_timeouts_where_opencv_takes_them(
     camera: Any, monkeypatch: pytest.MonkeyPatch, version: str, there: bool
