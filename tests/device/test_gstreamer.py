@@ -78,6 +78,14 @@ def infer(jetson: Device, deeplab: Deployed, tmp_path: Path) -> Callable[..., An
     return command
 
 
+def waiting(seconds: float = 60) -> Iterator[None]:
+    """Again and again, ten times a second, for no longer than that."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        yield
+        time.sleep(0.1)
+
+
 def frames_of(file: Path) -> int:
     video = cv2.VideoCapture(str(file))
     count = 0
@@ -153,12 +161,20 @@ def test_a_wrong_password_is_one_line_without_it(
     assert re.match(r"rtsp://\*\*\*@127\.0\.0\.1:\d+/street: cannot be opened", outcome.error)
 
 
+def cut_once_it_is_written(server: subprocess.Popen[str], folder: Path) -> None:
+    for _ in waiting():
+        if any(folder.glob(".out.*.mp4")):
+            time.sleep(2)
+            break
+    server.kill()
+
+
 @pytest.mark.parametrize("through", ["gstreamer", "ffmpeg"])
 def test_a_stream_that_is_cut_leaves_a_whole_file_and_a_failure(
     through: str, infer: Callable[..., Any], deeplab: Deployed, kd: Any, tmp_path: Path
 ) -> None:
     with rtsp_server() as (address, server):
-        cut = threading.Timer(5, server.kill)
+        cut = threading.Thread(target=cut_once_it_is_written, args=(server, tmp_path))
         cut.start()
         if through == "gstreamer":
             place = address.replace("me:secret@", "")
@@ -199,9 +215,10 @@ def test_a_window_of_the_videos_size_ends_with_q(
     try:
         window = _window(shown)
         size = subprocess.run(["xdotool", "getwindowgeometry", window], capture_output=True, text=True).stdout
-        while shown.poll() is None:  # a key that comes before the first picture is lost
+        for _ in waiting():
+            if shown.poll() is not None:
+                break
             subprocess.run(["xdotool", "key", "--window", window, "q"], capture_output=True)
-            time.sleep(0.2)
         out, errors = shown.communicate(timeout=60)
     finally:
         shown.kill()
@@ -213,7 +230,9 @@ def test_a_window_of_the_videos_size_ends_with_q(
 
 def _window(shown: subprocess.Popen[str]) -> str:
     """The number of the window once it has a picture's size."""
-    while shown.poll() is None:
+    for _ in waiting():
+        if shown.poll() is not None:
+            break
         found = subprocess.run(
             ["xdotool", "search", "--name", "^kd-deploy: "], capture_output=True, text=True
         )
@@ -221,5 +240,5 @@ def _window(shown: subprocess.Popen[str]) -> str:
             name = ["xdotool", "getwindowgeometry", window]
             if "Geometry: 96x" in subprocess.run(name, capture_output=True, text=True).stdout:
                 return window
-        time.sleep(0.1)
+    shown.kill()
     raise AssertionError(shown.communicate()[1])
