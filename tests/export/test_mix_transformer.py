@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from segmentation_models_pytorch.encoders import get_encoder
-from torch import nn
+from torch import library, nn
 
 from kd_deploy.export.attention import DOMAIN, fused_attend
 from kd_deploy.export.channels_last import ChannelsLastGraph
@@ -53,7 +53,7 @@ def test_attention_is_torchs(heads: int) -> None:
 
 def test_our_operator_keeps_torchs_rules() -> None:
     q, k = torch.randn(2, 12, 40), torch.randn(2, 7, 40)
-    torch.library.opcheck(fused_attend, (q, k, k.clone(), 5))
+    library.opcheck(fused_attend, (q, k, k.clone(), 5))
 
 
 def test_another_encoder_stays() -> None:
