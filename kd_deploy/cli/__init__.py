@@ -21,6 +21,7 @@ from kd_deploy.cli.recipes import recipes
 from kd_deploy.cli.results import compare, report
 from kd_deploy.cli.training import distill, evaluate, train
 from kd_deploy.runtime.errors import INSTALL, UserError
+from kd_deploy.runtime.streams import open_closed_streams
 
 MISSING = 3
 INTERRUPTED = 130
@@ -92,4 +93,5 @@ def _missing(error: ImportError) -> str:
 
 def main() -> None:
     """The console script."""
+    open_closed_streams()
     sys.exit(run())

@@ -6,7 +6,6 @@ API-checked against onnxruntime 1.31 and run over a fake; not yet run on a GPU.
 from __future__ import annotations
 
 import io
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from kd_deploy.runtime.doctor.driver import driver
 from kd_deploy.runtime.doctor.finding import loader_line
 from kd_deploy.runtime.errors import INSTALL, MissingComponentError, UserError
 from kd_deploy.runtime.model import Description, Model
+from kd_deploy.runtime.streams import stderr_to
 
 PROVIDER = "CUDAExecutionProvider"
 _ON_THE_CPU: Final = ("cannot use the graph capture feature", "assigned to the default CPU EP")
@@ -163,16 +163,12 @@ def _gpu() -> str:
 @contextmanager
 def heard() -> Iterator[Callable[[], str]]:
     """Keep file descriptor 2, where ONNX Runtime alone says which library it lacks, from the user; read it later."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    words: list[str] = []
     with tempfile.TemporaryFile() as file:
-        words: list[str] = []
-        os.dup2(file.fileno(), 2)
         try:
-            yield lambda: words[0]
+            with stderr_to(file.fileno()):
+                yield lambda: words[0]
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
             file.seek(0)
             words.append(file.read().decode(errors="replace"))
 

@@ -18,7 +18,8 @@ from kd_deploy.runtime.infer.painter import Painter, View
 from kd_deploy.runtime.infer.report import InferReport, Progress
 from kd_deploy.runtime.model import Model
 from kd_deploy.runtime.segment import Fit, segment
-from kd_deploy.runtime.video.opencv import quiet_opencv, stderr_words
+from kd_deploy.runtime.streams import stderr_words
+from kd_deploy.runtime.video.opencv import quiet_opencv
 from kd_deploy.runtime.video.source import VIDEO_SUFFIXES
 
 WRITTEN = (".png", ".jpg", ".jpeg")

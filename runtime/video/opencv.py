@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 
 from kd_deploy.runtime.errors import UserError
+from kd_deploy.runtime.streams import stderr_words
 
 _SILENT, _WARNING = 0, 3  # LOG_LEVEL_SILENT and _WARNING, which OpenCV 4 has no names for
-
-_PIPE = 1 << 16
-"""Bytes that a pipe of Linux holds."""
 
 
 @contextmanager
@@ -46,45 +43,6 @@ def _log_level(level: int) -> Iterator[None]:
         yield
     finally:
         logging.setLogLevel(before)
-
-
-@contextmanager
-def no_stderr() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: OpenCV prints past its log level that WebM has no codec tags."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-@contextmanager
-def stderr_words() -> Iterator[list[str]]:
-    """Take what libraries print on file descriptor 2: it is in the list once the block has ended.
-
-    On Windows, which has no pipes that never block, the list stays empty.
-    """
-    words: list[str] = []
-    if sys.platform == "win32":
-        with no_stderr():
-            yield words
-        return
-    reader, writer = os.pipe()
-    for end in (reader, writer):
-        os.set_blocking(end, False)  # what a full pipe does not take is lost
-    kept = os.dup(2)
-    try:
-        os.dup2(writer, 2)
-        yield words
-    finally:
-        os.dup2(kept, 2)
-        with suppress(BlockingIOError):  # nothing was printed
-            words.append(os.read(reader, _PIPE).decode(errors="replace"))
-        for descriptor in (kept, reader, writer):
-            os.close(descriptor)
 
 
 def opencv_name(path: Path) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import MissingComponentError
-from kd_deploy.runtime.video.opencv import has_windows, no_stderr
+from kd_deploy.runtime.streams import no_stderr
+from kd_deploy.runtime.video.opencv import has_windows
 
 _QUIT = (ord("q"), 27)  # q, Esc
 _PROBE_SECONDS = 30

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import atomic_file
 from kd_deploy.runtime.interrupts import held_back
-from kd_deploy.runtime.video.opencv import file_backend, no_stderr, opencv_name, quiet_opencv
+from kd_deploy.runtime.streams import no_stderr
+from kd_deploy.runtime.video.opencv import file_backend, opencv_name, quiet_opencv
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 """The codec by the output's suffix: MPEG-4 part 2 is fast and every player but a browser knows it, VP8 plays in
@@ -75,7 +76,7 @@ class VideoWriter:
     def _open(self, size: tuple[int, int]) -> None:
         codec = CODECS[self._path.suffix.lower()]
         fourcc, width_height = cv2.VideoWriter.fourcc(*codec), (size[1], size[0])
-        with no_stderr():
+        with no_stderr():  # OpenCV prints past its log level that WebM has no codec tags
             self._writer = cv2.VideoWriter(self._temporary, file_backend(), fourcc, self._fps, width_height)
         if not self._writer.isOpened():
             raise UserError(

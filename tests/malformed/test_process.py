@@ -58,6 +58,7 @@ DONE: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
     "stdout-closed": ('"$@" --json >&-', IMAGE, {}),
     "stderr-closed": ('"$@" 2>&-', VIDEO, {}),
     "all-streams-closed": ('"$@" <&- >&- 2>&-', IMAGE, {}),
+    "all-streams-closed-for-a-video": ('"$@" <&- >&- 2>&-', VIDEO, {}),
     "reader-of-ten-bytes": ('"$@" --json | head -c 10 >head', IMAGE, {}),
     "no-home": ('env -u HOME "$@"', IMAGE, {}),
     "ascii-locale": ('"$@"', IMAGE, ASCII),
