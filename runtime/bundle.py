@@ -57,12 +57,13 @@ class Bundle:
     manifest: dict[str, Any]
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
+    def open(cls, path: str | Path) -> Bundle:
         """Read and verify a bundle.
 
         Raises:
             UserError: no bundle there, one of another schema, or a file that is missing or was changed.
         """
+        path = Path(path)
         file = path / MANIFEST
         try:
             manifest = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)

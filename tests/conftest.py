@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 # Pictures this small are slower on more threads; subprocesses inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Some modules here import onnxruntime before kd_deploy says so.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # A shell's background jobs ignore Ctrl-C, and so do their children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

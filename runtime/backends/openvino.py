@@ -12,6 +12,7 @@ from kd_deploy.runtime.bundle import Bundle
 from kd_deploy.runtime.environment import cpu_name
 from kd_deploy.runtime.errors import MissingComponentError, UserError
 from kd_deploy.runtime.model import Description, Model
+from kd_deploy.runtime.telemetry import no_openvino_telemetry
 
 DEVICE: Final = "CPU"
 
@@ -76,7 +77,8 @@ class OpenVino(Model):
 
 def _library() -> Any:
     try:
-        import openvino
+        with no_openvino_telemetry():
+            import openvino
     except (ImportError, OSError) as error:
         raise MissingComponentError(f"openvino: cannot be imported ({error}); {_INSTALL}") from error
     return openvino

@@ -18,6 +18,7 @@ from kd_deploy.runtime.doctor.driver import driver
 from kd_deploy.runtime.doctor.finding import BROKEN, FOUND, MISSING, WORKS, Finding, missing_library, one_line
 from kd_deploy.runtime.doctor.libraries import ONNXRUNTIME, imported, installed
 from kd_deploy.runtime.doctor.tiny import MODEL, expected, frame
+from kd_deploy.runtime.telemetry import no_openvino_telemetry
 
 Array = NDArray[np.uint8]
 
@@ -86,7 +87,8 @@ def openvino() -> Finding:
         devices = ", ".join(core.available_devices)
         return judged("openvino", ov.__version__.partition("-")[0], run, detail=f"devices: {devices}")
 
-    return imported("openvino", "openvino", try_it)
+    with no_openvino_telemetry():
+        return imported("openvino", "openvino", try_it)
 
 
 def judged(
