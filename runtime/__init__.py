@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kd_deploy.runtime.telemetry import disable_onnxruntime_telemetry
+
 if TYPE_CHECKING:
     from kd_deploy.runtime.bundle import Bundle
     from kd_deploy.runtime.errors import MissingComponentError, UserError
@@ -46,6 +48,8 @@ _HOME = {
     "write_image": "images",
 }
 """Name -> the module of this package that has it."""
+
+disable_onnxruntime_telemetry()
 
 if not TYPE_CHECKING:  # a type checker sees the real ones
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,9 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some modules here import onnxruntime before kd_deploy says so.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# A shell's background jobs ignore Ctrl-C, and so do their children.
+# A shell's background jobs ignore Ctrl-C, what nohup starts ignores SIGHUP, and so do their children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 Array = NDArray[np.uint8]
 

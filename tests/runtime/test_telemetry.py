@@ -22,8 +22,11 @@ def run(script: str, home: Path) -> list[Path]:
     return [path for path in home.rglob("*") if path.is_file()]
 
 
-def test_onnxruntime(tmp_path: Path) -> None:
-    assert not run("import kd_deploy.runtime, onnxruntime", tmp_path)
+@pytest.mark.parametrize(
+    "first", ["kd_deploy.runtime, onnxruntime", "kd_deploy.cli, onnxruntime", "kd_deploy.export.qdq"]
+)
+def test_onnxruntime(first: str, tmp_path: Path) -> None:
+    assert not run(f"import {first}", tmp_path)
 
 
 def test_openvino(tmp_path: Path) -> None:
@@ -43,7 +46,7 @@ def test_openvino_in_doctor(tmp_path: Path) -> None:
 
 
 def test_who_wants_to_report_may() -> None:
-    script = "import os, kd_deploy; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    script = "import os, kd_deploy.runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "0"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout == "0\n"
