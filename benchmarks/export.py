@@ -113,11 +113,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, nargs="+", default=[], help="else random weights")
+    parser.add_argument(
+        "--run", type=Path, nargs="+", action="extend", default=[], help="else random weights"
+    )
     parser.add_argument("--size", type=size_of, default=(512, 1024), metavar="HxW", help="multiples of 32")
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--repeats", type=positive, default=15)
-    parser.add_argument("--bundle", type=Path, nargs="+", default=[])
+    parser.add_argument("--bundle", type=Path, nargs="+", action="extend", default=[])
     parser.add_argument("--json", type=Path, help="a file for every sample")
     parser.add_argument("--quick", action="store_true", help="a trial: 128x256, three repeats")
     arguments = parser.parse_args()
@@ -240,6 +242,8 @@ def ledger(bundle: Bundle) -> str:
     head = ("precision", "mIoU", "boundary IoU", "agreement with PyTorch, %", "frames")
     rows = []
     for entry in bundle.ledger():
+        if "role" in entry:  # what PyTorch scored: nothing was compared
+            continue
         candidate = entry["candidate"]
         scores = candidate["miou"], candidate["boundary_iou"], entry["pixel_agreement"]
         rows.append((candidate["precision"], *(f"{score:.2f}" for score in scores), str(entry["frames"])))

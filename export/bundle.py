@@ -24,6 +24,7 @@ from kd_deploy.export.precisions import (
     check_frames,
     write_models,
 )
+from kd_deploy.export.refusals import check_place, enough_memory
 from kd_deploy.export.simplify import find_onnxsim, simplify
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.models.segmenter import Segmenter
@@ -31,8 +32,8 @@ from kd_deploy.models.weights import write_weights
 from kd_deploy.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from kd_deploy.runtime.bundle import MANIFEST, SCHEMA, Bundle, sha256
 from kd_deploy.runtime.environment import versions
-from kd_deploy.runtime.errors import GateFailedError, UserError
-from kd_deploy.runtime.files import atomic_folder, check_free, write_json
+from kd_deploy.runtime.errors import GateFailedError
+from kd_deploy.runtime.files import atomic_folder, write_json
 from kd_deploy.runtime.frames import IGNORE, Frame
 from kd_deploy.runtime.images import write_image
 from kd_deploy.runtime.metrics import Result, Score
@@ -89,13 +90,11 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
         MissingComponentError: onnxsim is wanted and not installed.
         GateFailedError: a model's masks of the golden frames, or its mIoU, are not PyTorch's.
     """
-    if path.exists() and replace and not (path / MANIFEST).is_file():
-        raise UserError(f"{path}: is no bundle, so --force does not replace it; choose another name")
-    check_free(path, replace=replace)
+    check_place(path, replace=replace)
     check_frames(content.precisions, len(content.calibration))
     if content.simplify:
         find_onnxsim()
-    with atomic_folder(path, replace=replace) as folder:
+    with atomic_folder(path, replace=replace) as folder, enough_memory(content.ends.size):
         (folder / "golden").mkdir()
         golden = _write_golden(folder, content)
         facts = {
@@ -125,6 +124,7 @@ def write_bundle(path: Path, content: Content, *, replace: bool = False) -> Bund
             bundle.enter(entry)
         if content.measured:
             measure(bundle, content.measured, list(models))
+        check_place(path, replace=replace)  # others may have written there meanwhile
     return Bundle.open(path)
 
 

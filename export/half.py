@@ -123,7 +123,7 @@ def make_half(
     if not any(members for name, members in blocks.items() if name not in names):
         raise UserError(
             f"--precision {precision}: no part of this network holds {min_agreement:g} % of float32's pixels in "
-            f"{precision}; lower the limit, or export fp32 alone"
+            f"{precision}; export without it"
         )
     report = HalfReport(
         precision=precision,

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from kd_deploy.runtime.bundle import Bundle, made_for_cpu
 from kd_deploy.runtime.engines.key import EngineKey
 from kd_deploy.runtime.engines.store import FOLDER, EngineFile, find_built
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_folder, cannot_write, check_free
+from kd_deploy.runtime.files import atomic_folder, cannot_write, check_free, is_taken
 
 _TENSORRT = "-tensorrt"
 
@@ -104,16 +105,19 @@ def _names(prefix: str, precisions: Sequence[str]) -> set[str]:
 
 
 def check_place(folder: Path, prefix: str, precisions: Sequence[str], *, replace: bool) -> None:
-    """Raise a UserError where these models may not be written: the folder is something else, or a name is taken."""
+    """Raise a UserError where these models may not be written: the folder is something else or refuses, or a name is
+    taken."""
     try:
-        if folder.exists() and any(folder.iterdir()) and not any(folder.glob("*/config.pbtxt")):
+        if is_taken(folder) and any(folder.iterdir()) and not any(folder.glob("*/config.pbtxt")):
             raise UserError(f"{folder}: exists already and is no Triton repository; choose another name")
         for place in sorted(folder / name for name in _names(prefix, precisions)):
             check_free(place, replace=replace)
-            if place.exists() and not is_ours(place):
+            if is_taken(place) and not is_ours(place):
                 raise UserError(
                     f"{place}: was not written by kd-deploy, so --force does not replace it; choose another --triton"
                 )
+        nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+        tempfile.TemporaryDirectory(dir=nearest).cleanup()
     except OSError as error:
         raise cannot_write(folder, error) from error
 

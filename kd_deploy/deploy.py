@@ -17,7 +17,9 @@ from kd_deploy.device import make_device
 from kd_deploy.export.bundle import Content, write_bundle
 from kd_deploy.export.onnx_graph import Ends
 from kd_deploy.export.precisions import Precision, spread
+from kd_deploy.export.refusals import check_place
 from kd_deploy.export.section import read_section
+from kd_deploy.export.simplify import find_onnxsim
 from kd_deploy.export.torch_backend import TorchModel
 from kd_deploy.golden import choose_golden
 from kd_deploy.models.segmenter import Segmenter
@@ -36,6 +38,9 @@ from kd_deploy.scores import run_scores
 _SYNTHETIC = Path("synthetic")
 """The word that stands for a folder where `--data` is a data set that is drawn."""
 
+_MEASURED = 100
+"""Frames of val on which precisions are judged where no number is given."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -48,7 +53,8 @@ class Wanted:
         free_size: whether the graphs take other sizes too.
         precisions: beside fp32.
         calibration: frames of the training split, at most, that the other precisions are chosen on.
-        measured: frames of val, at most, that they are judged on.
+        measured: frames of val, at most, that every model is judged on; None: 100 where there are other precisions,
+            else none.
         simplify: whether onnxsim goes over the float graphs.
     """
 
@@ -57,7 +63,7 @@ class Wanted:
     free_size: bool = False
     precisions: tuple[Precision, ...] = ()
     calibration: int = 32
-    measured: int = 100
+    measured: int | None = None
     simplify: bool = False
 
 
@@ -75,8 +81,12 @@ def export_run(
         GateFailedError: a written graph is not the network.
     """
     run = Run.open(path)
-    source = _source(run)
     data = _moved(run.recipe.data, root)
+    folder = [] if isinstance(data, SyntheticData) else [Path(data.root)]
+    check_place(output, replace=replace, inputs=[run.path, *folder])
+    if wanted.simplify:
+        find_onnxsim()
+    source, scores = _source(run), run_scores(run)
     dataset = open_dataset(data, "val")
     segmenter = load(run.network, str(run.weights), len(dataset.classes), key=run.role)
     size = wanted.size or run.recipe.export.size or _shared_size(path, dataset)
@@ -96,8 +106,10 @@ def export_run(
         source=source,
         precisions=wanted.precisions,
         calibration=_calibration(data, size, wanted) if wanted.precisions else (),
-        measured=_measured(dataset, wanted) if wanted.precisions else None,
-        scores=run_scores(run),
+        measured=_measured(dataset, wanted.measured or _MEASURED)
+        if wanted.precisions or wanted.measured
+        else None,
+        scores=scores,
         simplify=wanted.simplify,
     )
     return write_bundle(output, content, replace=replace)
@@ -113,8 +125,8 @@ def _calibration(data: Data, size: tuple[int, int], wanted: Wanted) -> list[Fram
     return resized
 
 
-def _measured(dataset: Dataset, wanted: Wanted) -> Callable[[], Iterator[Frame]]:
-    indices = spread(len(dataset), wanted.measured)
+def _measured(dataset: Dataset, most: int) -> Callable[[], Iterator[Frame]]:
+    indices = spread(len(dataset), most)
     return lambda: counted("measure", frames(dataset, indices), len(indices))
 
 

@@ -19,7 +19,14 @@ from kd_deploy.config.load import dump_recipe, load_recipe
 from kd_deploy.config.schema import Network, Recipe, Train
 from kd_deploy.models.weights import ROLE_WEIGHTS, write_weights
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import atomic_file, cannot_write, is_temporary, remove_temporaries, write_json
+from kd_deploy.runtime.files import (
+    atomic_file,
+    cannot_write,
+    is_temporary,
+    no_number,
+    remove_temporaries,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,8 @@ class Run:
         try:
             facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
             role, teacher = facts["role"], facts["teacher"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            ROLE_WEIGHTS[role]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"{path}: is no run; kd-deploy train or kd-deploy distill makes one with -o {shlex.quote(str(path))}"
             ) from error
@@ -176,12 +184,15 @@ class Run:
         """summary.json.
 
         Raises:
-            UserError: the run is not finished.
+            UserError: the run is not finished, or the file is damaged.
         """
         if not self.finished:
             raise UserError(f"{self.path}: the run is not finished; go on with --resume")
-        summary: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-        return summary
+        file = self.path / "summary.json"
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"), parse_constant=no_number))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{file}: is damaged ({error}); copy the run again, or train it anew") from error
 
 
 def _step(line: str) -> float:

@@ -13,20 +13,33 @@ from kd_deploy.runtime.errors import UserError
 def run_scores(run: Run) -> list[dict[str, Any]]:
     """Entries for the ledger: the run's teacher where it is a finished run that still lies there, then the run."""
     teacher = _finished(run.teacher)
-    return [_entry(found) for found in (teacher, run) if found]
+    return [*([] if teacher is None else [teacher]), _entry(run)]
 
 
-def _finished(source: str | None) -> Run | None:
+def _finished(source: str | None) -> dict[str, Any] | None:
     try:
-        found = Run.open(Path(source)) if source else None
-    except UserError:  # a file of weights, a hub's, or a run that was moved
+        return _entry(Run.open(Path(source))) if source else None
+    except UserError:  # a file of weights, a hub's, or a run that was moved, is not finished or damaged
         return None
-    return found if found and found.finished else None
 
 
 def _entry(run: Run) -> dict[str, Any]:
-    """As `ParityReport.to_json` where the keys are the same; nothing was compared, so there is no verdict."""
+    """What a run scored.
+
+    Raises:
+        UserError: it is not finished, or its summary is damaged.
+    """
     summary = run.summary()
+    try:
+        return _scores(run, summary)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{run.path / 'summary.json'}: is damaged ({error!r}); copy the run again, or train it anew"
+        ) from error
+
+
+def _scores(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
+    """As `ParityReport.to_json` where the keys are the same; nothing was compared, so there is no verdict."""
     written = (run.path / "summary.json").stat().st_mtime
     network, views = run.network, run.recipe.evaluate
     return {

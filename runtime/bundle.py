@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.runtime.errors import UserError
-from kd_deploy.runtime.files import exists, write_json
+from kd_deploy.runtime.files import exists, no_number, write_json
 from kd_deploy.runtime.images import read_image, read_label
 from kd_deploy.runtime.manifest import check, check_manifest
 
@@ -39,11 +39,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _no_number(text: str) -> None:
-    """NaN and Infinity: a limit that is one of them would stop nothing."""
-    raise ValueError(f"{text} is no number")
-
-
 @dataclass(frozen=True)
 class Bundle:
     """A bundle on disk whose files match their manifest.
@@ -66,7 +61,7 @@ class Bundle:
         path = Path(path)
         file = path / MANIFEST
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+            manifest = json.loads(file.read_text(encoding="utf-8"), parse_constant=no_number)
         except OSError as error:
             raise UserError(
                 f"{path}: is no bundle, {MANIFEST} cannot be read; write one with kd-deploy export"

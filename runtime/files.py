@@ -85,9 +85,24 @@ def atomic_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def is_taken(path: Path) -> bool:
+    """Whether something lies there, a link that leads nowhere too.
+
+    Raises:
+        UserError: its folder cannot be looked into, or the name is too long: nothing could be written there.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return True
+
+
 def check_free(path: Path, *, replace: bool) -> None:
-    """Raise a UserError if `path` exists and may not be replaced."""
-    if path.exists() and not replace:
+    """Raise a UserError if `path` exists and may not be replaced, or cannot be written at all."""
+    if is_taken(path) and not replace:
         raise UserError(f"{path}: exists already; choose another name, or pass --force to replace it")
 
 
@@ -95,30 +110,43 @@ def check_free(path: Path, *, replace: bool) -> None:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` on success; with `replace` an old `path` goes only then.
 
+    Through a link its target is written. Folders on the way that are missing are made, and go again on failure.
+
     Raises:
-        UserError: `path` exists and `replace` is not set, or the disk refuses.
+        UserError: `path` exists, at the end too, and `replace` is not set, or the disk refuses.
     """
     check_free(path, replace=replace)
-    temporary = _beside(path)
+    place = Path(os.path.realpath(path))
+    temporary = _beside(place)
+    new_folders = [folder for folder in place.parents if not exists(folder)]
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if path.exists():
-            old = _beside(path)
-            try:
-                path.rename(old)
-                temporary.rename(path)
-            finally:  # whatever comes between the two, Ctrl-C too
-                if path.exists():
-                    shutil.rmtree(old, ignore_errors=True)
-                else:
-                    old.rename(path)
+        check_free(path, replace=replace)  # it may have come meanwhile
+        if place.exists():
+            _exchange(place, temporary)
         else:
-            temporary.rename(path)
+            temporary.rename(place)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for folder in new_folders:
+            with suppress(OSError):  # holds what was written
+                folder.rmdir()
+
+
+def _exchange(path: Path, new: Path) -> None:
+    """Put the folder `new` in the place of `path`, which stays as it was where that fails."""
+    old = _beside(path)
+    try:
+        path.rename(old)
+        new.rename(path)
+    finally:  # whatever comes between the two, Ctrl-C too
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(path)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -132,3 +160,12 @@ def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     """Write `value` as indented UTF-8 JSON, atomically; `durable` as in `atomic_file`."""
     with atomic_file(path, durable=durable) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def no_number(text: str) -> None:
+    """For json's `parse_constant`: NaN and Infinity are refused; a limit that is one of them would stop nothing.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{text} is no number")

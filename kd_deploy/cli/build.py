@@ -105,13 +105,25 @@ def print_engines(engines: Sequence[EngineFile]) -> None:
             f"{engine.path.stat().st_size / 2**20:.1f}",
             "found" if engine.cached else f"built in {engine.facts['seconds']:.0f} s",
             engine.facts["golden"]["pixel_agreement"],
+            _layers(engine.facts.get("layers")),
         )
         for engine in engines
     ]
     if rows:
-        options.print_table(("precision", "engine", "MiB", "", "golden agreement, %"), rows)
+        options.print_table(
+            ("precision", "engine", "MiB", "", "golden agreement, %", "layers confirmed"), rows
+        )
     for engine in engines:
         click.echo(engine.trtexec)
+
+
+def _layers(verdict: Any) -> str:
+    """How many of the layers that were asked for in the precision have it, by the engine inspector."""
+    if not isinstance(verdict, dict):
+        return "-"
+    counts = {key: verdict.get(key, 0) for key in ("confirmed", "asked", "unknown")}
+    unknown = f", {counts['unknown']} it does not tell" if counts["unknown"] else ""
+    return f"{counts['confirmed']} of {counts['asked']}{unknown}"
 
 
 def _for_gpu(precisions: Any) -> list[str]:

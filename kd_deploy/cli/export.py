@@ -41,7 +41,9 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-cpu")
     "--calibration", type=click.IntRange(min=1), default=32, show_default=True, help="Training frames."
 )
 @click.option(
-    "--measured", type=click.IntRange(min=1), default=100, show_default=True, help="Val frames for the mIoU."
+    "--measured",
+    type=click.IntRange(min=1),
+    help="Val frames that every model is scored on.  [default: 100 with --precision, else none]",
 )
 @click.option("--simplify", is_flag=True, help="Let onnxsim go over the graphs.")
 @click.option("--trt", is_flag=True, help="Build TensorRT engines too, for this very machine.")
@@ -67,7 +69,7 @@ def export(
     batch: int | None,
     dynamic: tuple[str, ...],
     calibration: int,
-    measured: int,
+    measured: int | None,
     simplify: bool,
     trt: bool,
     triton: Path | None,
@@ -88,7 +90,7 @@ def export(
         free_size="size" in dynamic,
         precisions=chosen,
         calibration=calibration,
-        measured=measured,
+        measured=measured or (100 if precisions else None),
         simplify=simplify,
     )
     bundle = export_run(run, output, wanted, root=data, replace=force)

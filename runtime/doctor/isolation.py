@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import IO
 from kd_deploy.runtime.doctor.checks import Check
 from kd_deploy.runtime.doctor.finding import BROKEN, WORKS, Finding, loader_line, missing_library, one_line
 from kd_deploy.runtime.environment import cores
+from kd_deploy.runtime.python import module_command, module_environment
 
 _PAUSE = 0.02  # seconds
 
@@ -53,11 +53,11 @@ def _started(check: Check) -> Iterator[_Child]:
     # Files, not pipes: what a child of the child leaves open then keeps nobody waiting.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kd_deploy.runtime.doctor", check.target],
+            module_command("kd_deploy.runtime.doctor", check.target),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=module_environment(),
             start_new_session=True,
         )
         child = _Child(check, process, out, err, time.monotonic() + check.timeout)

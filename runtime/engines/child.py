@@ -1,6 +1,6 @@
 """Build in a child process: one that runs out of memory, or is killed for it, takes nobody along.
 
-The parent writes a request as JSON to `python -m kd_deploy.runtime.engines.child`; the child answers in lines of JSON.
+The parent writes a request as JSON to kd_deploy.runtime.engines.child; the child answers in lines of JSON.
 API-checked, not run with TensorRT; run over a fake.
 """
 
@@ -22,6 +22,7 @@ from kd_deploy.runtime.engines.build import OutOfMemoryError, build
 from kd_deploy.runtime.engines.key import BuildOptions
 from kd_deploy.runtime.engines.request import Request
 from kd_deploy.runtime.errors import GateFailedError, MissingComponentError, UserError
+from kd_deploy.runtime.python import module_command, module_environment
 
 _KILLED = -9  # SIGKILL, as the system's out-of-memory killer sends it
 _FAILURES = {
@@ -56,12 +57,12 @@ def build_in_child(request: Request, progress: Callable[[int, int], None] | None
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         with subprocess.Popen(
-            [sys.executable, "-m", "kd_deploy.runtime.engines.child"],
+            module_command("kd_deploy.runtime.engines.child"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=module_environment(),
         ) as child:
             try:
                 answer = _talk(child, json.dumps(asdict(request)), progress)
@@ -86,7 +87,7 @@ def _talk(
     with suppress(BrokenPipeError), child.stdin:  # it died at once; its exit code says how
         child.stdin.write(request)
     for line in child.stdout:
-        with suppress(ValueError):  # half a line of one that was killed
+        with suppress(ValueError, TypeError):  # half a line of one that was killed, or a library's
             said.update(json.loads(line))
         if progress and "percent" in said:
             progress(said.pop("percent"), 100)

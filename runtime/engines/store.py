@@ -17,9 +17,13 @@ from kd_deploy.runtime.bundle import Bundle, sha256
 from kd_deploy.runtime.engines.key import EngineKey
 from kd_deploy.runtime.errors import UserError
 from kd_deploy.runtime.files import write_json
+from kd_deploy.runtime.manifest import check
 
 FOLDER = "engines"
 SCHEMA = 1
+
+_BUILT = {"seconds": (int, float), "golden": {"pixel_agreement": (int, float)}}
+"""What is read again of an engine's facts."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,12 @@ def _all(bundle: Bundle) -> Iterator[EngineFile]:
 
 
 def _read(file: Path) -> EngineFile | None:
-    with suppress(OSError, KeyError, TypeError, ValueError, UserError):
+    with suppress(OSError, KeyError, TypeError, ValueError, RecursionError, UserError):
         value = json.loads(file.read_text(encoding="utf-8"))
         if value["schema"] == SCHEMA:
+            check(value["built"], _BUILT)
+            if value["built"].get("trtexec_shape") is not None:
+                check(value["built"]["trtexec_shape"], [int])
             key, facts = EngineKey.from_json(value["key"]), dict(value["built"])
             return EngineFile(file.with_suffix(".engine"), key, str(value["sha256"]), facts)
     return None

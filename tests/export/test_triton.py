@@ -70,7 +70,7 @@ def add_engine(bundle: Bundle, gpu: str = "Orin", batch: tuple[int, int, int] | 
     file = engine_path(bundle, key)
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(gpu.encode())
-    keep(file, key, {})
+    keep(file, key, {"seconds": 60.0, "golden": {"pixel_agreement": 100.0}})
     return file
 
 

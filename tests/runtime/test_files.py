@@ -120,6 +120,31 @@ def test_a_folder_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out", "out/new"]
 
 
+def test_a_folder_that_comes_meanwhile_stays(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="out: exists already"), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "new").write_text("new")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs").write_text("precious")
+    assert names(tmp_path) == ["out", "out/theirs"]
+
+
+def test_new_folders_on_the_way_go_again(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "a" / "b" / "c" / "out"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_folder_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "store" / "old").mkdir(parents=True)
+    (tmp_path / "out").symlink_to("store")
+    for replace in (True, True):
+        with atomic_folder(tmp_path / "out", replace=replace) as temporary:
+            (temporary / "new").write_text("new")
+        assert names(tmp_path) == ["out", "store", "store/new"]
+    assert (tmp_path / "out").is_symlink()
+
+
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
 def test_an_old_folder_returns_where_the_last_rename_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,16 @@ def test_it_builds_and_reports(gpu: FakeGpu, tiny: Bundle, capfd: pytest.Capture
     out, err = capfd.readouterr()
     assert out == ""
     assert "built weakly typed with the flag FP16" in err
+
+
+def test_what_lies_in_the_current_folder_is_not_run(
+    gpu: FakeGpu, tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    for name in ("json", "select", "signal", "numpy"):
+        (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('the current folder was imported')")
+    monkeypatch.chdir(tmp_path / "here")
+    assert build_in_child(request_for(tiny))["layers"]["confirmed"] == 2
 
 
 def test_killed_for_its_memory_it_is_tried_again(

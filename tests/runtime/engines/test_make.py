@@ -109,7 +109,10 @@ def test_another_tensorrt_gpu_or_board_builds_its_own(gpu: FakeGpu, tiny: Bundle
     assert not build_engine(tiny, "fp16").cached
 
 
-@pytest.mark.parametrize("damage", ["engine", "json", "hash", "key", "schema", "no engine", "list", "old"])
+DAMAGE = ("engine", "json", "hash", "key", "schema", "no engine", "list", "old", "nested", "golden", "shape")
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_what_does_not_match_is_rebuilt(gpu: FakeGpu, tiny: Bundle, damage: str) -> None:
     path = build_engine(tiny, "fp16").path
     file = path.with_suffix(".json")
@@ -125,6 +128,11 @@ def test_what_does_not_match_is_rebuilt(gpu: FakeGpu, tiny: Bundle, damage: str)
         file.write_text(json.dumps(value))
     elif damage == "list":
         file.write_text("[]")
+    elif damage == "nested":
+        file.write_text("[" * 99_999)
+    elif damage in ("golden", "shape"):
+        value["built"] |= {"golden": {"golden": None}, "shape": {"trtexec_shape": 5}}[damage]
+        file.write_text(json.dumps(value))
     else:
         change = {"hash": ("sha256", "0" * 64), "schema": ("schema", 99)}
         name, new = change.get(damage, ("key", {**value["key"], "onnx": "0" * 64}))
