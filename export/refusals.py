@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 from kd_deploy.runtime.backends.sessions import first_line
 from kd_deploy.runtime.bundle import LEDGER, MANIFEST
@@ -77,6 +78,6 @@ def enough_memory(size: tuple[int, int]) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not re.search(r"alloc|memory", str(error), re.IGNORECASE):
             raise
         raise UserError(
-            f"{size[0]}x{size[1]}: the export ran out of memory ({first_line(error)}); free some, pass a smaller "
-            "--size, or fewer --calibration frames"
+            f"{size[0]}x{size[1]}: the export ran out of memory ({shorten(first_line(error), 120)}); free some, pass a "
+            "smaller --size, or fewer --calibration frames"
         ) from error

@@ -100,6 +100,8 @@ def test_every_option_arrives(asked: list[Wanted], tmp_path: Path, kd: Any) -> N
     options = ("--size", "96x64", "--batch", 3, "--dynamic", "size", "--calibration", 9, "--measured", 7)
     kd("export", "run", *output, *options, "--simplify", "--precision", "int8", "--precision", "fp32")
     kd("export", "run", *output, "--dynamic", "batch")
+    kd("export", "run", *output, "--precision", "fp32")
+    kd("export", "run", *output, "--measured", 5)
     assert asked == [
         Wanted(),
         Wanted(
@@ -112,6 +114,8 @@ def test_every_option_arrives(asked: list[Wanted], tmp_path: Path, kd: Any) -> N
             simplify=True,
         ),
         Wanted(),
+        Wanted(measured=100),
+        Wanted(measured=5),
     ]
 
 
