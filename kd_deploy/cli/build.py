@@ -104,7 +104,7 @@ def print_engines(engines: Sequence[EngineFile]) -> None:
             engine.path,
             f"{engine.path.stat().st_size / 2**20:.1f}",
             "found" if engine.cached else f"built in {engine.facts['seconds']:.0f} s",
-            engine.facts["golden"]["pixel_agreement"],
+            engine.facts.get("golden", {}).get("pixel_agreement"),
             _layers(engine.facts.get("layers")),
         )
         for engine in engines

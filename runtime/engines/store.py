@@ -22,8 +22,8 @@ from kd_deploy.runtime.manifest import check
 FOLDER = "engines"
 SCHEMA = 1
 
-_BUILT = {"seconds": (int, float), "golden": {"pixel_agreement": (int, float)}}
-"""What is read again of an engine's facts."""
+_BUILT = {"seconds?": (int, float), "golden?": {"pixel_agreement?": (int, float)}}
+"""What is read again of an engine's facts, where it is there."""
 
 
 @dataclass(frozen=True)

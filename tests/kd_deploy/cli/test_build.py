@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,24 @@ def test_every_precision_is_built_and_then_found(gpu: FakeGpu, tiny: Bundle, kd:
     assert found.err == ""
     parity = kd("parity", tiny.path, "--backend", "tensorrt", "--precision", "fp16", "--json")
     assert (parity.code, json.loads(parity.out)["candidate"]["backend"]) == (0, "tensorrt")
+
+
+def test_the_layers_that_were_confirmed_are_said(gpu: FakeGpu, tiny: Bundle, kd: Any) -> None:
+    assert "2 of 2" in kd("build", tiny.path, "--precision", "fp16").out
+
+
+@pytest.mark.parametrize(
+    "built", [{}, {"golden": {}}, {"golden": None}, {"golden": [], "layers": 1}, {"seconds": "long"}]
+)
+def test_an_engine_that_says_less_of_itself_is_found_or_built_again(
+    built: dict[str, Any], gpu: FakeGpu, tiny: Bundle, kd: Any
+) -> None:
+    (engine,) = json.loads(kd("build", tiny.path, "--precision", "fp16", "--json").out)
+    file = Path(engine["engine"]).with_suffix(".json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"built": built}))
+    outcome = kd("build", tiny.path, "--precision", "fp16")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert ("found" if built in ({}, {"golden": {}}) else "built in") in outcome.out
 
 
 def test_options_reach_the_key(gpu: FakeGpu, tiny: Bundle, kd: Any) -> None:
