@@ -37,13 +37,13 @@ def check_place(path: Path, *, replace: bool, inputs: Sequence[Path] = ()) -> No
         raise UserError(
             f"{path}: the current folder lies in it; export from another one, or choose another name"
         )
-    if not _is_bundle(path):
+    names = _files(path)
+    if not names:
         raise UserError(f"{path}: is no bundle, so --force does not replace it; choose another name")
     for source in inputs:
         if place in (source.resolve(), *source.resolve().parents):
             raise UserError(f"{path}: holds {source}, which --force would remove; choose another name")
-    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    ours = {Path(name).parts[0] for name in manifest["files"]} | {MANIFEST, *_ADDED}
+    ours = {Path(name).parts[0] for name in names} | {MANIFEST, *_ADDED}
     strangers = sorted(
         entry.name for entry in path.iterdir() if entry.name not in ours and not is_temporary(entry)
     )
@@ -54,17 +54,14 @@ def check_place(path: Path, *, replace: bool, inputs: Sequence[Path] = ()) -> No
         )
 
 
-def _is_bundle(path: Path) -> bool:
-    """A damaged one too, which a new export repairs, as long as its manifest can be told from another program's."""
+def _files(path: Path) -> list[str]:
+    """The files that the manifest of a bundle names; none where it is another program's or too damaged to tell."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return (
-            isinstance(manifest["schema"], int)
-            and {"models", "golden"} <= set(manifest)
-            and bool(manifest["files"])
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        ours = isinstance(manifest["schema"], int) and {"models", "golden"} <= set(manifest)
+        return list(manifest["files"].keys()) if ours else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from kd_deploy.scores import run_scores
 _SYNTHETIC = Path("synthetic")
 """The word that stands for a folder where `--data` is a data set that is drawn."""
 
-_MEASURED = 100
+MEASURED = 100
 """Frames of val on which precisions are judged where no number is given."""
 
 
@@ -106,7 +106,7 @@ def export_run(
         source=source,
         precisions=wanted.precisions,
         calibration=_calibration(data, size, wanted) if wanted.precisions else (),
-        measured=_measured(dataset, wanted.measured or _MEASURED)
+        measured=_measured(dataset, wanted.measured or MEASURED)
         if wanted.precisions or wanted.measured
         else None,
         scores=scores,

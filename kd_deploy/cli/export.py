@@ -79,7 +79,7 @@ def export(
     """Write the bundle of a finished RUN: ONNX, golden frames, manifest; checked before it appears."""
     if batch and "batch" in dynamic:
         raise click.UsageError("--batch fixes what --dynamic batch leaves free; choose one")
-    from kd_deploy.deploy import Wanted, export_run
+    from kd_deploy.deploy import MEASURED, Wanted, export_run
 
     chosen = tuple(name for name in dict.fromkeys(precisions) if name != "fp32")
     if triton:
@@ -90,7 +90,7 @@ def export(
         free_size="size" in dynamic,
         precisions=chosen,
         calibration=calibration,
-        measured=measured or (100 if precisions else None),
+        measured=measured or (MEASURED if precisions else None),
         simplify=simplify,
     )
     bundle = export_run(run, output, wanted, root=data, replace=force)

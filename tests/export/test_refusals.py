@@ -41,7 +41,15 @@ def test_a_free_place_and_a_bundle_to_replace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    ['{"name": "My app"}', "{}", "[]", "no JSON", '{"schema": 2, "models": {}, "files": {}}', "[" * 9999],
+    [
+        '{"name": "My app"}',
+        "{}",
+        "[]",
+        "no JSON",
+        '{"schema": 2, "models": {}, "files": {}}',
+        "[" * 9999,
+        '{"schema": 2, "models": {}, "golden": [], "files": [1]}',
+    ],
 )
 def test_a_folder_with_another_programs_manifest_stays(manifest: str, tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
